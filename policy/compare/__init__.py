@@ -1,0 +1,1 @@
+"""Every policy on the same clips, read at the same compute."""
