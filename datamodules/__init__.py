@@ -1,0 +1,4 @@
+"""Where clips come from: synthetic video, folders of videos, streams.
+
+Nothing is imported here, so that ``datamodules.errors`` costs no torch import.
+"""

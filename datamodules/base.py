@@ -1,0 +1,117 @@
+"""What every source of clips offers, whatever it reads."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.errors import RegateError
+from datamodules.geometry import ResizeCrop
+from datamodules.loader import TrainingLoader, eval_loader
+from datamodules.records import Clip, ClipBatch
+
+Split = Literal["train", "calibration", "test"]
+SPLITS: tuple[Split, ...] = ("train", "calibration", "test")
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+class ClipDataset(Dataset[Clip]):
+    """The clips of one split, decoded when asked for.
+
+    Indexing takes a *draw*: ``epoch * len(dataset) + index``. Calibration and test clips are
+    the same in every epoch; training clips may differ by draw, and depend on nothing else.
+    So no worker process holds state, and a resumed run sees what the killed one would have.
+    """
+
+    def __init__(self, names: Sequence[str], groups: Sequence[str]) -> None:
+        """Take the clips' names and groups, in index order."""
+        self.names = tuple(names)
+        self.groups = tuple(groups)
+
+    def __len__(self) -> int:
+        """Clips per epoch."""
+        return len(self.names)
+
+    @abstractmethod
+    def __getitem__(self, draw: int) -> Clip:
+        """Decode or render one clip."""
+
+
+class ClipDataModule(LightningDataModule):
+    """Clips in three splits: to train a gate, to calibrate it, to compare it.
+
+    Set ``resize_crop`` to the backbone's before ``setup``.
+
+    Args:
+        batch_size: Clips per batch.
+        num_workers: Processes that decode beside the main one; 0 decodes in it.
+        seed: Fixes the order and the content of the training clips.
+    """
+
+    name: str = ""
+    """For run names and tables, for example "synthetic"."""
+    class_names: tuple[str, ...] = ()
+    """Empty when the clips are unlabelled."""
+    resize_crop: ResizeCrop | None = None
+    """The backbone's geometry; None keeps the frames at their native size."""
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise RegateError(f"batch_size must be at least 1, got {batch_size}.")
+        if num_workers < 0:
+            raise RegateError(f"num_workers must be 0 or more, got {num_workers}.")
+        if seed < 0:
+            raise RegateError(f"seed must be 0 or more, got {seed}.")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+
+    @abstractmethod
+    def dataset(self, split: Split) -> ClipDataset:
+        """The clips of one split; calls ``setup`` if nobody has."""
+
+    def describe(self) -> dict[str, Json]:
+        """What a results file needs to say which clips were used.
+
+        Returns:
+            Name, seed, clips and groups per split, and per split the sha256 over the sorted
+            clip names.
+        """
+        datasets = {split: self.dataset(split) for split in SPLITS}
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "clips": {split: len(clips) for split, clips in datasets.items()},
+            "groups": {split: len(set(clips.groups)) for split, clips in datasets.items()},
+            "fingerprint": {split: _sha256(clips.names) for split, clips in datasets.items()},
+        }
+
+    def train_dataloader(self) -> DataLoader[Clip]:
+        """Training clips, shuffled by (seed, epoch), resumable in mid-epoch."""
+        return TrainingLoader(self.dataset("train"), self.batch_size, self.num_workers, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Clip]:
+        """The calibration clips, in order."""
+        return eval_loader(self.dataset("calibration"), self.batch_size, self.num_workers)
+
+    def test_dataloader(self) -> DataLoader[Clip]:
+        """The test clips, in order."""
+        return eval_loader(self.dataset("test"), self.batch_size, self.num_workers)
+
+    def predict_dataloader(self) -> DataLoader[Clip]:
+        """Every test clip exactly once, in order, also when several processes share them."""
+        return eval_loader(self.dataset("test"), self.batch_size, self.num_workers)
+
+
+def as_batch(batch: ClipBatch | Sequence[object]) -> ClipBatch:
+    """Give a batch its type back after code that rebuilds tuples, for example pinning."""
+    return batch if isinstance(batch, ClipBatch) else ClipBatch(*batch)  # type: ignore[arg-type]
+
+
+def _sha256(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()

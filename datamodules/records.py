@@ -1,0 +1,42 @@
+"""Clips and batches of clips, as handed from the data to everything that reads them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Clip(NamedTuple):
+    """A run of consecutive frames, resized and cropped for the backbone, not yet normalised."""
+
+    frames: Tensor
+    """uint8 [t, c, h, w], RGB."""
+    labels: Tensor
+    """int64 [t], class per frame; -1 where unlabelled."""
+    name: str
+    """Unique within the split."""
+    group: str
+    """The scene it shows. Clips of one group are not independent: a group never straddles
+    two splits, and intervals are taken over groups."""
+
+
+class ClipBatch(NamedTuple):
+    """Clips of equal length, stacked."""
+
+    frames: Tensor
+    """uint8 [b, t, c, h, w]."""
+    labels: Tensor
+    """int64 [b, t]; -1 where unlabelled."""
+    names: list[str]
+    groups: list[str]
+
+
+def collate(clips: Sequence[Clip]) -> ClipBatch:
+    """Stack clips of equal length and size into one batch."""
+    return ClipBatch(
+        frames=torch.stack([clip.frames for clip in clips]),
+        labels=torch.stack([clip.labels for clip in clips]),
+        names=[clip.name for clip in clips],
+        groups=[clip.group for clip in clips],
+    )
