@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.loader import TrainingLoader, eval_loader
-from datamodules.records import Clip, ClipBatch
+from datamodules.records import Clip
 
 Split = Literal["train", "calibration", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "test")
@@ -60,6 +60,7 @@ class ClipDataModule(LightningDataModule):
     """The backbone's geometry; None keeps the frames at their native size."""
 
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+        """Check the arguments that all sources share."""
         super().__init__()
         if batch_size < 1:
             raise RegateError(f"batch_size must be at least 1, got {batch_size}.")
@@ -106,11 +107,6 @@ class ClipDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Clip]:
         """Every test clip exactly once, in order, also when several processes share them."""
         return eval_loader(self.dataset("test"), self.batch_size, self.num_workers)
-
-
-def as_batch(batch: ClipBatch | Sequence[object]) -> ClipBatch:
-    """Give a batch its type back after code that rebuilds tuples, for example pinning."""
-    return batch if isinstance(batch, ClipBatch) else ClipBatch(*batch)  # type: ignore[arg-type]
 
 
 def _sha256(names: Sequence[str]) -> str:

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import (  # type: ignore[import-untyped, unused-ignore]
+    InterpolationMode,
+)
 from torchvision.transforms.v2 import functional as F
 
 from datamodules.errors import RegateError

@@ -23,6 +23,7 @@ class DrawSampler(DistributedSampler[int]):
     """
 
     def __init__(self, dataset: Dataset[Clip], seed: int) -> None:
+        """Take this process's share, if torch.distributed runs."""
         distributed = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,
@@ -57,6 +58,7 @@ class TrainingLoader(DataLoader[Clip]):
     def __init__(
         self, dataset: Dataset[Clip], batch_size: int, num_workers: int, seed: int
     ) -> None:
+        """Start before the first batch of epoch 0."""
         self.draws = DrawSampler(dataset, seed)
         super().__init__(
             dataset,
