@@ -1,0 +1,88 @@
+"""Turns a typed function into a command: its signature into arguments, its docstring into help."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+
+class OneSentenceErrors(ArgumentParser):
+    """A parser that reports a mistake in one line instead of a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print ``message`` on one line, name the help, and exit with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        name = parser.prog.replace(" [options]", "")
+        print(f"error: {' '.join(message.split())} (see `{name} --help`)", file=sys.stderr)
+        sys.exit(2)
+
+
+def run_function(function: Callable[..., object], prog: str, args: list[str]) -> None:
+    """Parse ``args`` by the signature of ``function`` and call it.
+
+    Parameters before a ``*`` in the signature are positional on the command line, those after it
+    are options. Every option can also stand in a YAML file given by ``--config``; the command
+    line wins over the file. A parameter whose type is a class takes ``class_path`` and
+    ``init_args``, and ``--data.root x`` is short for ``--data.init_args.root x``. A list of
+    numbers or names can be written ``0.1,0.2`` or ``0.1``.
+
+    Args:
+        function: Every parameter annotated and described in a Google docstring.
+        prog: How the user calls it, for the help.
+        args: Words of the command line.
+
+    Raises:
+        SystemExit: With status 2 if ``args`` do not fit the signature.
+    """
+    parser = function_parser(function, prog)
+    config = parser.parse_args(with_lists_in_brackets(function, args))
+    values = parser.instantiate_classes(config)
+    values.pop("config")
+    function(**values.as_dict())
+
+
+def function_parser(function: Callable[..., object], prog: str) -> ArgumentParser:
+    """The parser behind ``run_function``, for whoever only wants to check a config."""
+    description = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
+    parser = OneSentenceErrors(prog=prog, description=description)
+    parser.add_argument(
+        "--config", action=ActionConfigFile, help="YAML file with any of the options below."
+    )
+    parameters = inspect.signature(function).parameters.values()
+    options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    positional = {p.name for p in parameters} - options
+    for skip, as_positional in ((options, True), (positional, False)):
+        parser.add_function_arguments(
+            function, as_group=False, as_positional=as_positional, skip=set(skip), sub_configs=True
+        )
+    return parser
+
+
+def with_lists_in_brackets(function: Callable[..., object], args: list[str]) -> list[str]:
+    """Write ``--budgets 0.1,0.2`` as ``--budgets=[0.1,0.2]``, which is what jsonargparse reads.
+
+    Args:
+        function: Its ``list[float]``, ``list[int]`` and ``list[str]`` parameters are concerned,
+            also where None is allowed beside the list.
+        args: Words of the command line.
+    """
+    names = {f"--{name}" for name, hint in get_type_hints(function).items() if _is_list(hint)}
+    words = iter(args)
+    changed = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in names:
+            if not equals:
+                value = next(words, "")
+            bracketed = value.startswith("[") or value in {"", "null"}
+            word = f"{name}={value if bracketed else f'[{value}]'}"
+        changed.append(word)
+    return changed
+
+
+def _is_list(hint: Any) -> bool:  # noqa: ANN401  (annotations have no common type)
+    if get_origin(hint) is list:
+        return get_args(hint)[0] in {float, int, str}
+    return any(_is_list(option) for option in get_args(hint))

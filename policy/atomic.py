@@ -1,0 +1,74 @@
+"""Files that are whole or absent, whenever the process dies."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from datamodules.errors import RegateError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path to write to, which replaces ``path`` once the block has ended.
+
+    A reader sees the old file or the new one, never a part; if the block raises, the old one
+    stays. The temporary file lies in the same folder, because a move between file systems is a
+    copy. Its name is fixed, so that the next write clears up after a kill; hence one writer
+    per path at a time.
+
+    Args:
+        path: The file to make or replace; missing folders are made.
+
+    Raises:
+        RegateError: If the folder cannot be made or written to, or the disk is full.
+
+    Example:
+        with atomic_write("results.json") as temporary:
+            temporary.write_text("{}")
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    with _told_in_a_sentence(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Asked for before the work is done: a block may compute for minutes.
+        temporary.touch()
+    try:
+        yield temporary
+        with _told_in_a_sentence(target):
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+            _sync_folder(target.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise _cannot_write(target, error) from error
+        raise
+
+
+@contextmanager
+def _told_in_a_sentence(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+
+
+def _cannot_write(target: Path, error: OSError) -> RegateError:
+    return RegateError(
+        f"cannot write {target} ({error.strerror or error}); "
+        "choose a place that is writable and has room"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut can undo the rename, though not tear the file.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""How Lightning is driven: run folders, checkpoints that survive, resuming, the NaN guard."""

@@ -1,0 +1,173 @@
+"""The commands that a Lightning Trainer runs: fit, validate, test, predict."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from datamodules.errors import RegateError
+from policy.arguments import OneSentenceErrors
+from policy.lightning.checkpoint_io import AtomicCheckpointIO
+from policy.lightning.keep_config import KeepConfig
+from policy.lightning.last import keep_last, keeps_last
+from policy.lightning.nan_guard import NanGuard
+from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoint, run_of
+from policy.lightning.step_seed import SeedEachStep
+
+
+class TrainerArgumentParser(OneSentenceErrors, LightningArgumentParser):
+    """Lightning's parser, with our one-line errors."""
+
+
+class RegateCLI(LightningCLI):
+    """LightningCLI with one folder per run and a command line that wins over checkpoints.
+
+    ``--run_dir`` sets where checkpoints, logs and configs lie. Without it the folder is
+    ``runs/<data.name>/<model.run_name>/seed<k>``, where a task's ``run_name`` is
+    ``<backbone>/<policy>``. Always there: atomic checkpoint files, ``last.ckpt``, the NaN guard,
+    noise seeded by step, the kept config.
+    """
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without the switch that would let a checkpoint run code."""
+        return {name: skip | {"weights_only"} for name, skip in LightningCLI.subcommands().items()}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what all four commands share."""
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of the run: checkpoints, logs, config. "
+            "Default: runs/<data>/<backbone>/<policy>/seed<k>.",
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: Lightning would merge the checkpoint's values over the command line."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401
+        """Make the Trainer of this run's folder."""
+        config = self._get(self.config_init, "trainer")
+        self.run_dir = self._find_run_dir(config["default_root_dir"])
+        checkpoint = self._find_checkpoint()
+        if self.subcommand == "fit" and checkpoint is None and not config["fast_dev_run"]:
+            check_unused(self.run_dir)
+        if self.subcommand == "fit":
+            _tell(self.run_dir, checkpoint)
+        # The run is the one that the checkpoint belongs to; a run of no checkpoint has no log.
+        logs = self.subcommand == "fit" or checkpoint is not None
+        logger = config["logger"]
+        if logger is None or logger is True:
+            logger = logs and TensorBoardLogger(
+                self.run_dir, name="", version="", default_hp_metric=False
+            )
+        plugins = _as_list(config["plugins"])
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
+        return super().instantiate_trainer(
+            default_root_dir=self.run_dir,
+            logger=logger,
+            plugins=plugins,
+            callbacks=[*_as_list(config["callbacks"]), *self._own_callbacks(config)],
+            **kwargs,
+        )
+
+    def _own_callbacks(self, config: dict[str, Any]) -> list[Any]:
+        callbacks: list[Any] = [NanGuard()]
+        seed = self._get(self.config, "seed_everything")
+        if seed is not False:
+            callbacks.append(SeedEachStep(seed))
+        if config["enable_checkpointing"] is not False and not any(
+            keeps_last(callback) for callback in _as_list(config["callbacks"])
+        ):
+            callbacks += keep_last()
+        return callbacks
+
+    def _find_run_dir(self, root_dir: str | None) -> Path:
+        run_dir = self._get(self.config, "run_dir") or root_dir
+        if run_dir is not None:
+            return Path(run_dir)
+        data = getattr(self.datamodule, "name", "") or type(self.datamodule).__name__
+        task = getattr(self.model, "run_name", "") or type(self.model).__name__
+        return Path("runs", data, task, f"seed{self._get(self.config, 'seed_everything')}")
+
+    def _find_checkpoint(self) -> Path | None:
+        """Turn ``--ckpt_path`` into a file that exists, and hand that on to the Trainer."""
+        asked = self._get(self.config, "ckpt_path")
+        if asked is None:
+            return None
+        path = last_checkpoint(self.run_dir) if asked == "last" else Path(asked)
+        if not path.is_file():
+            raise RegateError(f"there is no checkpoint at {path}; --ckpt_path takes a file or last")
+        self.config_init[self.subcommand]["ckpt_path"] = str(path)
+        return path
+
+
+def run_trainer(words: list[str]) -> None:
+    """Run ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Args:
+        words: The words after ``regate``.
+    """
+    # At level INFO they report the hardware that is absent and advertise other products.
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    RegateCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=KeepConfig,
+        seed_everything_default=0,
+        trainer_defaults={"enable_model_summary": False},
+        parser_class=TrainerArgumentParser,
+        parser_kwargs={"prog": "regate"},
+        auto_configure_optimizers=False,
+        args=with_config_of_run(words),
+    )
+
+
+def with_config_of_run(words: list[str]) -> list[str]:
+    """Let ``--ckpt_path X`` stand alone: read the config kept in the run that X lies in.
+
+    Whatever else is on the command line wins over that config. A ``--config`` there replaces it.
+
+    Raises:
+        RegateError: If no config is given and none lies above the checkpoint.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flags in (["--config", "-c"], ["--ckpt_path"], ["--run_dir"]):
+        parser.add_argument(*flags)
+    known, _ = parser.parse_known_args(words)
+    if known.ckpt_path is None or {"-h", "--help"} & set(words):
+        return words
+    run_dir = Path(known.run_dir) if known.run_dir else None
+    if run_dir is None and known.ckpt_path != "last":
+        run_dir = run_of(Path(known.ckpt_path))
+    extra = [] if run_dir is None else ["--run_dir", str(run_dir)]
+    if known.config is None:
+        if run_dir is None or not (run_dir / CONFIG_NAME).is_file():
+            place = run_dir or f"the folders above {known.ckpt_path}"
+            raise RegateError(f"there is no {CONFIG_NAME} in {place}; name one with --config")
+        extra = ["--config", str(run_dir / CONFIG_NAME), *extra]
+    return [words[0], *extra, *words[1:]]
+
+
+@rank_zero_only
+def _tell(run_dir: Path, checkpoint: Path | None) -> None:
+    print(f"run folder: {run_dir}")
+    if checkpoint is not None:
+        print(f"going on from {checkpoint}")
+
+
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401  (one plugin, several, or none)
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
