@@ -43,9 +43,9 @@ def resample_counts(groups: Sequence[str], resamples: int, seed: int) -> FloatAr
 def why_no_interval(groups: Sequence[str]) -> str | None:
     """Say why these clips carry no interval, or None if they do."""
     if len(groups) < 2:
-        return "no intervals: one clip says nothing about another"
+        return "none, one clip says nothing about another"
     if len(set(groups)) < 2:
-        return f"no intervals: all {len(groups)} clips come from one group ({groups[0]})"
+        return f"none, all {len(groups)} clips come from one group ({groups[0]})"
     return None
 
 

@@ -55,7 +55,7 @@ class Curve:
     def reach(self) -> str:
         """The range of the data themselves, for a note."""
         least, most = (float(end[0]) for end in self.range())
-        return f"{self.policy} spends {math.exp(least):.3g} to {math.exp(most):.3g} of dense"
+        return f"it spends {math.exp(least):.3g} to {math.exp(most):.3g} of dense"
 
     def at(self, log_spent: FloatArray | float) -> FloatArray:
         """Quality at a spending, linear in log MACs between the two knobs around it.

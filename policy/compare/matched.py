@@ -61,7 +61,7 @@ def compare(
         subjects = [curve.policy for curve in curves if curve.learned] or [
             name for name in [best_heuristic(area, table)] if name is not None
         ]
-    interval = "95 % percentile interval, paired bootstrap over groups of clips, then clips"
+    interval = f"95 % percentiles of {resamples} paired resamples of groups, then clips inside them"
     return Results(
         rows=table,
         paired=paired(curves, budgets, metrics, subjects),

@@ -1,0 +1,67 @@
+"""Colours and markers: learned policies prominent, heuristics muted, per block dashed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policy.compare.results import PlotCurve
+
+INK, FAINT = "#26323c", "#aab2b9"
+LEARNED = ("#d1263f", "#e27a00", "#0a7d6b", "#6a3fb5")
+PER_BLOCK = "-per-block"
+FAMILIES: Mapping[str, tuple[str, str]] = {  # muted colour and marker
+    "threshold": ("#3f6f9f", "o"),
+    "cosine": ("#6f9a83", "s"),
+    "top-r": ("#a98b55", "^"),
+    "random": ("#8b8f94", "X"),
+    "periodic": ("#9b82ab", "D"),
+    "frame-skip": ("#b07f7f", "v"),
+}
+OTHER_FAMILY = ("#7b8791", "P")
+REFERENCES: Mapping[str, str] = {"dense": "*", "always": "|", "never": "_"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one policy is drawn."""
+
+    color: str
+    marker: str
+    width: float = 1.1
+    size: float = 4.0
+    dashed: bool = False
+    hollow: bool = False
+    zorder: float = 2.0
+
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments of ``Axes.plot`` and ``Line2D``, for which matplotlib has Any."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linewidth": self.width,
+            "markersize": self.size,
+            "linestyle": ("--" if self.dashed else "-") if self.width else "",
+            "markerfacecolor": "white" if self.hollow else self.color,
+            "zorder": self.zorder,
+        }
+
+
+def looks(curves: Sequence[PlotCurve]) -> dict[str, Look]:
+    """One look per policy; the learned ones take their colours in the order given."""
+    learned = [curve.policy for curve in curves if curve.learned]
+    found = {}
+    for curve in curves:
+        if curve.learned:
+            colour = LEARNED[learned.index(curve.policy) % len(LEARNED)]
+            found[curve.policy] = Look(colour, "o", width=2.4, size=5, zorder=5)
+        else:
+            per_block = curve.policy.endswith(PER_BLOCK)
+            colour, marker = FAMILIES.get(curve.policy.removesuffix(PER_BLOCK), OTHER_FAMILY)
+            found[curve.policy] = Look(colour, marker, dashed=per_block, hollow=per_block)
+    return found
+
+
+def reference_look(policy: str) -> Look:
+    """A point for a policy without a knob."""
+    size = 11 if policy == "dense" else 9
+    return Look(INK, REFERENCES.get(policy, "."), width=0, size=size, zorder=6)

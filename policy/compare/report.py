@@ -1,0 +1,41 @@
+"""Everything a comparison leaves behind: JSON, CSV, figure, TensorBoard runs and the table."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from policy.compare.figure import draw, png
+from policy.compare.results import Results
+from policy.compare.table import render, terminal
+from policy.compare.tensorboard import write_tensorboard
+from policy.compare.writing import replace_file, write_csv, write_json
+
+
+def write_report(results: Results, out: Path, console: Console | None = None) -> list[Path]:
+    """Write all forms of the results into ``out`` and print the table.
+
+    Args:
+        results: Of ``policy.compare.matched.compare``.
+        out: Folder, made if absent; earlier results in it are replaced.
+        console: Where the table goes; stdout by default.
+
+    Returns:
+        What was written: ``results.json``, ``results.csv``, ``curve.png``, ``tensorboard/``.
+
+    Raises:
+        RegateError: If ``out`` cannot be written.
+    """
+    paths = [out / name for name in ("results.json", "results.csv", "curve.png", "tensorboard")]
+    # First the files that cannot be made again without running the sweeps.
+    write_json(results, paths[0])
+    write_csv(results, paths[1])
+    print_table(results, console)
+    replace_file(paths[2], png(draw(results)))
+    write_tensorboard(results, paths[3])
+    return paths
+
+
+def print_table(results: Results, console: Console | None = None) -> None:
+    """Print the table, its legend and the verdicts."""
+    console = console or terminal()
+    console.print(render(results, console))

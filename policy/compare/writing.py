@@ -1,0 +1,77 @@
+"""Results on disk: strict JSON and flat CSV, each written whole or not at all."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+from datamodules.errors import RegateError
+from policy.compare.records import METRICS
+from policy.compare.results import Estimate, Results, Row
+
+
+def write_json(results: Results, path: Path) -> None:
+    """Write ``results.json``.
+
+    Raises:
+        RegateError: If the file cannot be written.
+    """
+    text = json.dumps(results.as_json(), indent=1, allow_nan=False, ensure_ascii=False)
+    replace_file(path, (text + "\n").encode())
+
+
+def write_csv(results: Results, path: Path) -> None:
+    """Write one line per row, intervals as ``kl, kl_low, kl_high``; empty where unknown.
+
+    Raises:
+        RegateError: If the file cannot be written.
+    """
+    present = [name for name in METRICS if any(name in row.metrics for row in results.rows)]
+    lines = [_flat(row, present) for row in results.rows]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    replace_file(path, buffer.getvalue().encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` so that a kill leaves the old file or the new one.
+
+    Raises:
+        RegateError: If the folder or the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        # Gone already after a success; what a failure left must not lie beside the results.
+        try:
+            partial.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def unwritable(path: Path, error: OSError) -> RegateError:
+    """The one sentence for an output that cannot be written."""
+    reason = (error.strerror or str(error)).lower()
+    return RegateError(f"cannot write {path} ({reason}): choose a writable folder with --out")
+
+
+def _flat(row: Row, metrics: list[str]) -> dict[str, object]:
+    line = {name: value for name, value in vars(row).items() if name != "metrics"}
+    after = {name: line.pop(name) for name in ("ms_p50", "ms_p95", "state_bytes")}
+    marks = {name: line.pop(name) for name in ("interpolated", "note")}
+    for name in metrics:
+        estimate = row.metrics.get(name, Estimate(None, None))
+        low, high = estimate.interval or (None, None)
+        line |= {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
+    return line | after | marks
