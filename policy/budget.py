@@ -1,0 +1,83 @@
+"""From an asked budget to a policy's knob."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from datamodules.errors import RegateError
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Mean spent over the calibration videos' later frames, at a series of knobs.
+
+    A budget picks the knob whose mean spent equals it; one stream may differ.
+
+    Args:
+        spent: Fractions of the dense frame's MACs, ascending.
+        knobs: The policy's knob at each.
+        floor: Smallest spent the policy can reach: embedding, head, prefix tokens, gate.
+        source: What it was measured on, for people.
+
+    Raises:
+        ValueError: If there are no points or ``spent`` does not ascend.
+    """
+
+    spent: tuple[float, ...]
+    knobs: tuple[float, ...]
+    floor: float
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what ``knob`` relies on."""
+        if not self.spent or len(self.spent) != len(self.knobs):
+            raise ValueError("a calibration needs one knob per spent, and at least one of each")
+        if any(b <= a for a, b in zip(self.spent, self.spent[1:], strict=False)):
+            raise ValueError(f"calibrated spent must ascend, got {self.spent}")
+
+    @property
+    def lowest(self) -> float:
+        """Smallest budget that can be asked for."""
+        return self.spent[0]
+
+    def knob(self, budget: float) -> float:
+        """The knob for a budget, interpolated in log MACs; the most spending one beyond the table.
+
+        Raises:
+            RegateError: If the budget is outside (0, 1] or under what the policy reaches.
+        """
+        check_budget(budget)
+        if budget < self.lowest * 0.995:
+            raise RegateError(
+                f"budget {budget:g} is under this gate's floor of {self.lowest:.3f} (embedding, "
+                f"head, prefix tokens and the gate itself cost {self.floor:.3f}): "
+                f"ask for {self.lowest:.3f} or more"
+            )
+        return float(np.interp(np.log(budget), np.log(self.spent), self.knobs))
+
+    def to_json(self) -> dict[str, Any]:
+        """For a gate file's metadata."""
+        return {
+            "spent": list(self.spent),
+            "knobs": list(self.knobs),
+            "floor": self.floor,
+            "source": self.source,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Inverse of ``to_json``."""
+        return cls(tuple(value["spent"]), tuple(value["knobs"]), value["floor"], value["source"])
+
+
+def check_budget(budget: float) -> None:
+    """Refuse what is no fraction of a dense frame.
+
+    Raises:
+        RegateError: If the budget is outside (0, 1].
+    """
+    if not 0 < budget <= 1:
+        raise RegateError(
+            f"budget must be in (0, 1], the fraction of a dense frame's MACs; got {budget:g}"
+        )

@@ -1,0 +1,145 @@
+"""The protocol every gate follows, heuristic or learned."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from policy.relax import Relaxation
+from policy.state import GateState
+
+if TYPE_CHECKING:
+    from policy.budget import Calibration
+
+
+class Masks(StrEnum):
+    """How a gate's masks relate from block to block, which decides how they can be served."""
+
+    SHARED = "shared"  # decided at the first block, the same in all
+    NESTED = "nested"  # admitted at the first block, only ever released later
+    PER_BLOCK = "per-block"  # decided anew at each block
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """What a gate sees when it decides: patches only, since prefix tokens are always recomputed.
+
+    Attributes:
+        block: Index of the block.
+        tokens: Its input, [s, p, d].
+        reference: The input its caches were made from, [s, p, d].
+        memory: What the whole network added to each patch when it was last computed, [s, p, d];
+            the most that is known of a patch's meaning before it is recomputed.
+        state: The streams' gate state.
+        knob: The policy's one setting, per stream, [s].
+        grid: Patch rows and columns.
+        relaxation: In training, how logits become decisions; None when serving.
+    """
+
+    block: int
+    tokens: Tensor
+    reference: Tensor
+    memory: Tensor
+    state: GateState
+    knob: Tensor
+    grid: tuple[int, int]
+    relaxation: Relaxation | None = None
+
+
+@dataclass(frozen=True)
+class Carry:
+    """Per-patch context that a nested gate hands down the blocks; leading shape [s, p] or [1, r].
+
+    Attributes:
+        score: Running score minus the knob: above 0 recomputes.
+        content: Projection of what the patch is, [..., c].
+        noise: The frame's one noise sample of the patch in training; zeros when serving.
+        decision: Of the block before.
+    """
+
+    score: Tensor
+    content: Tensor
+    noise: Tensor
+    decision: Tensor
+
+    def rows(self, index: Tensor) -> "Carry":
+        """Only the patches at the given places of the flattened [s · p] list, as [1, r]."""
+        return Carry(
+            *(
+                value.flatten(0, 1)[index].unsqueeze(0)
+                for value in (self.score, self.content, self.noise, self.decision)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A gate's answer for one block.
+
+    Attributes:
+        recompute: [s, p], bool when serving, in [0, 1] when relaxed.
+        score: What was compared, [s, p]; None for gates that do not look at the tokens.
+        carry: For the later blocks of a nested gate.
+    """
+
+    recompute: Tensor
+    score: Tensor | None = None
+    carry: Carry | None = None
+
+
+class Gate(nn.Module):
+    """Decides, frame by frame, which patches are recomputed.
+
+    A gate keeps no state of its own: what it remembers of a stream is in ``GateState``, owned by
+    the session, so that one gate serves any number of streams.
+
+    Args:
+        masks: How its masks relate from block to block.
+        knob: Its one setting when no budget is asked for.
+    """
+
+    name: str = "gate"
+    # The knob's range from most to least spending, searched when budgets are calibrated. None
+    # for a policy without a knob.
+    knob_range: tuple[float, float] | None = None
+    # A knob that is compared with the gate's own score can be started from the score's quantiles.
+    knob_is_score: bool = False
+
+    def __init__(self, masks: Masks = Masks.SHARED, knob: float = 0.0) -> None:
+        super().__init__()
+        self.masks = masks
+        self.knob = knob
+        self.calibration: Calibration | None = None
+
+    def decide(self, view: BlockView) -> Decision:
+        """Decide for the patches of one block: the first only, or each when per block."""
+        raise AssertionError(f"{type(self).__name__} must define decide()")
+
+    def release(
+        self, block: int, tokens: Tensor, carry: Carry, relaxation: Relaxation | None
+    ) -> Decision:
+        """Nested gates only: which of the patches still computed stay so at a later block.
+
+        Args:
+            block: Index of the block, at least 1.
+            tokens: Its input, [s, p, d], or the still computed rows alone, [1, r, d].
+            carry: What the block before handed down, in the same leading shape.
+            relaxation: As in ``BlockView``.
+        """
+        raise AssertionError(f"{type(self).__name__} is not nested and releases nothing")
+
+    def hold(self, state: GateState, knob: Tensor) -> Tensor | None:
+        """Streams whose last output is repeated before anything is computed, bool [s] or None."""
+        return None
+
+    def macs(self, block: int, dim: int) -> float:
+        """MACs per patch that this gate looks at in a block, elementwise work included."""
+        return 0.0
+
+
+def all_patches(view: BlockView, value: bool) -> Decision:
+    """The same decision for every patch."""
+    shape = view.tokens.shape[:2]
+    return Decision(torch.full(shape, value, dtype=torch.bool, device=view.tokens.device))

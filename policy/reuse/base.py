@@ -1,0 +1,146 @@
+"""The interface between a reuse mechanism and the session that drives it."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from backbones.vit import Backbone
+from policy.gates.base import BlockView, Carry, Gate, Masks
+from policy.relax import Relaxation
+from policy.state import GateState, Streams
+
+
+class FrameGate:
+    """One gate during one frame: turns a mechanism's questions into gate calls.
+
+    It adds what no gate has to know: prefix tokens are always recomputed, and so is every token
+    of a stream that has no cache yet.
+
+    Args:
+        gate: Decides.
+        state: The streams' gate state before the frame.
+        knob: Per stream, [s].
+        forced: Streams that recompute everything, bool [s].
+        backbone: For the grid and the number of prefix tokens.
+        relaxation: In training only.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        state: GateState,
+        knob: Tensor,
+        forced: Tensor,
+        backbone: Backbone,
+        relaxation: Relaxation | None = None,
+    ) -> None:
+        self.gate = gate
+        self.state = state
+        self.knob = knob
+        self.forced = forced
+        self.all_forced = bool(forced.all())
+        self.grid = backbone.grid
+        self.prefix = backbone.num_prefix_tokens
+        self.relaxation = relaxation
+        self.score: Tensor | None = None
+        self._carry: Carry | None = None
+        self._mask: Tensor | None = None
+
+    def mask(self, block: int, tokens: Tensor, reference: Tensor, memory: Tensor) -> Tensor:
+        """Which tokens of a block are recomputed, bool [s, n], or [0, 1] when relaxed.
+
+        Args:
+            block: Index of the block.
+            tokens: Its input, [s, n, d].
+            reference: The input its caches were made from, [s, n, d]; read by the gates that
+                decide at this block.
+            memory: What the network last added to each token, [s, n, d].
+        """
+        if self.all_forced:
+            return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        if block and self.gate.masks is Masks.SHARED and self._mask is not None:
+            return self._mask
+        # Gates look at values, not at gradients: a path through their inputs would train the
+        # decisions of one block to please the features of the next.
+        tokens, reference, memory = (
+            value[:, self.prefix :].detach() for value in (tokens, reference, memory)
+        )
+        if block and self.gate.masks is Masks.NESTED and self._carry is not None:
+            decision = self.gate.release(block, tokens, self._carry, self.relaxation)
+        else:
+            decision = self.gate.decide(
+                BlockView(
+                    block=block,
+                    tokens=tokens,
+                    reference=reference,
+                    memory=memory,
+                    state=self.state,
+                    knob=self.knob,
+                    grid=self.grid,
+                    relaxation=self.relaxation,
+                )
+            )
+        self._carry = decision.carry
+        if not block:
+            self.score = decision.score
+        recompute = decision.recompute
+        recompute = torch.where(self.forced[:, None], torch.ones_like(recompute), recompute)
+        prefix = torch.ones_like(recompute[:, :1]).expand(-1, self.prefix)
+        self._mask = torch.cat([prefix, recompute], dim=1)
+        return self._mask
+
+    def keep(self, block: int, tokens: Tensor, rows: Tensor, num_tokens: int) -> Tensor:
+        """Which of the rows still computed go on through a later block of a nested gate.
+
+        Args:
+            block: Index of the block, at least 1.
+            tokens: The rows' values, [r, d].
+            rows: Their places in the flattened [s · n] list, int64 [r].
+            num_tokens: n.
+
+        Returns:
+            bool [r].
+        """
+        kept = torch.ones_like(rows, dtype=torch.bool)
+        if self.all_forced or self._carry is None:
+            return kept
+        stream, token = rows // num_tokens, rows % num_tokens
+        is_patch = token >= self.prefix
+        patches = num_tokens - self.prefix
+        carry = self._carry
+        if block == 1:  # from all patches to the admitted ones
+            carry = carry.rows((stream * patches + token - self.prefix)[is_patch])
+        decision = self.gate.release(block, tokens[is_patch].unsqueeze(0), carry, None)
+        stays = decision.recompute.squeeze(0) | self.forced[stream[is_patch]]
+        kept[is_patch] = stays
+        if decision.carry is not None:
+            self._carry = decision.carry.rows(stays.nonzero().squeeze(1))
+        return kept
+
+
+class Mechanism(Protocol):
+    """How a frame is computed when only some tokens are, and what is cached for the next."""
+
+    name: str
+
+    def fresh(self, backbone: Backbone, streams: int) -> Streams:
+        """An empty state; its streams must be forced on their first frame."""
+        ...
+
+    def step(
+        self, backbone: Backbone, tokens: Tensor, state: Streams, gate: FrameGate
+    ) -> tuple[Tensor, Streams, Tensor]:
+        """One frame.
+
+        Args:
+            backbone: The frozen model.
+            tokens: The first block's input, [s, n, d].
+            state: Of the frame before; a mechanism that never needs gradients may write into it.
+            gate: This frame's decisions.
+
+        Returns:
+            The last block's output [s, n, d], the state after the frame, and the masks
+            [s, l, n], bool when serving and in [0, 1] when relaxed.
+        """
+        ...

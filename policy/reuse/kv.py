@@ -1,0 +1,178 @@
+"""The ``kv`` mechanism: cached keys and values, one decision per token and block.
+
+For a frame with tokens x and mask m, a block computes queries, keys, values, projection and MLP
+of the selected rows only. Their keys and values replace the cached ones, selected queries attend
+over *all* cached keys and values, and every row leaves the block as ``x + f``, with the update
+``f`` replaced on the selected rows. Nothing of size n × n is kept.
+
+Three executions of these same semantics stand side by side: ``MaskedKV`` computes everything and
+mixes (differentiable, for training), ``GatheredKV`` computes the selected rows only, and
+``CompactKV`` (``policy.reuse.compact``) gathers once per frame where masks are nested.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+from backbones.vit import Backbone
+from policy.reuse.base import FrameGate
+from policy.reuse.rows import attend, project, update
+from policy.state import Streams
+
+
+@dataclass(frozen=True)
+class KVState(Streams):
+    """Caches of the masked and the gathered execution, one tensor per block.
+
+    Attributes:
+        reference: Block inputs that the caches were made from, each [s, n, d].
+        keys: Each [s, n, h, d / h].
+        values: Likewise.
+        updates: What each block added to its input, each [s, n, d].
+        memory: What all blocks together added, [s, n, d].
+    """
+
+    reference: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    updates: tuple[Tensor, ...]
+    memory: Tensor
+
+
+def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
+    """Zeros; what is in it is never read, because a stream's first frame is dense."""
+    like = backbone.mean
+    shape = (streams, backbone.num_tokens, backbone.dim)
+    depth = range(backbone.depth)
+    heads = [
+        (*shape[:2], block.attn.num_heads, block.attn.head_dim) for block in backbone.blocks
+    ]
+    return KVState(
+        reference=tuple(like.new_zeros(shape) for _ in depth),
+        keys=tuple(like.new_zeros(head) for head in heads),
+        values=tuple(like.new_zeros(head) for head in heads),
+        updates=tuple(like.new_zeros(shape) for _ in depth),
+        memory=like.new_zeros(shape),
+    )
+
+
+class MaskedKV:
+    """Computes every row and mixes by the mask: for training, and as the reference in tests.
+
+    With a relaxed mask the candidate *update* and the new keys and values are mixed linearly.
+    Mixing inputs instead would hide a token's own drift from the gradient where the mask is 0.
+    """
+
+    name = "kv"
+
+    def fresh(self, backbone: Backbone, streams: int) -> KVState:
+        """Empty caches."""
+        return fresh_kv_state(backbone, streams)
+
+    def step(
+        self, backbone: Backbone, tokens: Tensor, state: KVState, gate: FrameGate
+    ) -> tuple[Tensor, KVState, Tensor]:
+        """One frame; see ``Mechanism.step``. The state given is left as it was."""
+        x = tokens
+        masks, references, all_keys, all_values, updates = [], [], [], [], []
+        for index, block in enumerate(backbone.blocks):
+            mask = gate.mask(index, x, state.reference[index], state.memory)
+            new = project(block, x)
+            keys = _mix(mask, new.keys, state.keys[index])
+            values = _mix(mask, new.values, state.values[index])
+            attended = attend(block, new.queries, keys, values)
+            change = _mix(mask, update(block, x, attended, new.gate), state.updates[index])
+            references.append(_mix(mask.detach() > 0.5, x.detach(), state.reference[index]))
+            masks.append(mask)
+            all_keys.append(keys)
+            all_values.append(values)
+            updates.append(change)
+            x = x + change
+        after = KVState(
+            reference=tuple(references),
+            keys=tuple(all_keys),
+            values=tuple(all_values),
+            updates=tuple(updates),
+            memory=x.detach() - tokens,
+        )
+        return x, after, torch.stack(masks, dim=1)
+
+
+class GatheredKV:
+    """Computes the selected rows only; streams may select different numbers of them.
+
+    Rows of all streams share each matrix product; attention runs per stream, so that no stream
+    pays for another's rows. Caches are written in place.
+    """
+
+    name = "kv"
+
+    def fresh(self, backbone: Backbone, streams: int) -> KVState:
+        """Empty caches."""
+        return fresh_kv_state(backbone, streams)
+
+    def step(
+        self, backbone: Backbone, tokens: Tensor, state: KVState, gate: FrameGate
+    ) -> tuple[Tensor, KVState, Tensor]:
+        """One frame; see ``Mechanism.step``. The state given is written into."""
+        x = tokens
+        masks = []
+        for index, block in enumerate(backbone.blocks):
+            mask = gate.mask(index, x, state.reference[index], state.memory)
+            masks.append(mask)
+            rows = mask.flatten().nonzero().squeeze(1)
+            inputs = x.flatten(0, 1).index_select(0, rows)
+            counts = mask.sum(1).tolist()
+            keys, values = state.keys[index], state.values[index]
+            change = gathered_update(block, inputs, rows, counts, keys, values)
+            state.updates[index].flatten(0, 1).index_copy_(0, rows, change)
+            state.reference[index].flatten(0, 1).index_copy_(0, rows, inputs)
+            x = x + state.updates[index]
+        state.memory.copy_(x - tokens)
+        return x, state, torch.stack(masks, dim=1)
+
+
+def gathered_update(
+    block: Block,
+    inputs: Tensor,
+    rows: Tensor,
+    counts: list[int],
+    keys: Tensor,
+    values: Tensor,
+) -> Tensor:
+    """What a block adds to the selected rows, whose keys and values enter the caches first.
+
+    Args:
+        block: A timm block.
+        inputs: The selected rows of all streams, [r, d].
+        rows: Their places in the flattened [s · n] list, ascending, int64 [r].
+        counts: Selected rows per stream; they add up to r.
+        keys: Cache [s, n, h, d / h], written in place.
+        values: Likewise.
+
+    Returns:
+        [r, d].
+    """
+    if not len(rows):  # a model without prefix tokens, on a frame that recomputes nothing
+        return inputs
+    new = project(block, inputs)
+    keys.flatten(0, 1).index_copy_(0, rows, new.keys)
+    values.flatten(0, 1).index_copy_(0, rows, new.values)
+    attended = torch.cat(
+        [
+            attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
+            for stream, queries in enumerate(new.queries.split(counts))
+            if len(queries)
+        ]
+    )
+    return update(block, inputs, attended, new.gate)
+
+
+def _mix(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Per row: new where the mask is 1, old where it is 0, linear between."""
+    mask = mask.view(*mask.shape, *([1] * (new.dim() - mask.dim())))
+    if mask.dtype == torch.bool:
+        return torch.where(mask, new, old)
+    return old + mask.to(new.dtype) * (new - old)

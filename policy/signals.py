@@ -1,0 +1,78 @@
+"""What a gate can measure of a token: pure functions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# A token that did not move at all has drift 0; its logarithm must stay finite.
+DRIFT_FLOOR = 1e-6
+
+
+def l2_drift(tokens: Tensor, reference: Tensor) -> Tensor:
+    """How far each token is from the version its cache was made from.
+
+    The threshold policy's signal in Eventful Transformers (https://arxiv.org/abs/2308.13494).
+
+    Args:
+        tokens: A block's input, [..., p, d].
+        reference: The cached version, [..., p, d].
+
+    Returns:
+        L2 distance in the units of the tokens, [..., p].
+    """
+    return torch.linalg.vector_norm(tokens - reference, dim=-1)
+
+
+def log_drift(tokens: Tensor, reference: Tensor) -> Tensor:
+    """Natural logarithm of ``l2_drift``, finite for a token that did not move, [..., p]."""
+    return l2_drift(tokens, reference).clamp_min(DRIFT_FLOOR).log()
+
+
+def log_cosine_drift(tokens: Tensor, reference: Tensor) -> Tensor:
+    """Natural logarithm of 1 − cosine of each token and its reference, [..., p]."""
+    distance = 1 - F.cosine_similarity(tokens, reference, dim=-1)
+    return distance.clamp_min(DRIFT_FLOOR**2).log()
+
+
+def neighbourhood(values: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Mean and maximum over the 3 × 3 patches around each, the frame's edge left out.
+
+    Args:
+        values: One value per patch, [s, p].
+        grid: Patch rows and columns, whose product is p.
+
+    Returns:
+        Mean and maximum, each [s, p].
+    """
+    image = values.unflatten(-1, grid).unsqueeze(1)  # [s, 1, rows, columns]
+    mean = F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
+    peak = F.max_pool2d(image, 3, stride=1, padding=1)
+    return mean.flatten(1), peak.flatten(1)
+
+
+def uniform_noise(seed: Tensor, frame: Tensor, block: int, count: int) -> Tensor:
+    """Reproducible uniform numbers, one per patch, that depend on nothing but the arguments.
+
+    A counter-based hash instead of a generator: one stream draws the same numbers alone and in a
+    batch, on every device, and a copied session goes on as the original would.
+
+    Args:
+        seed: One per stream, int64 [s].
+        frame: Frames since the stream was reset, int64 [s].
+        block: Index of the block that decides.
+        count: Number of patches p.
+
+    Returns:
+        Uniform on [0, 1), float32 [s, p].
+    """
+    patch = torch.arange(count, device=seed.device)
+    mixed = _mix(_mix(_mix(seed) + frame) + block).unsqueeze(1)  # [s, 1]
+    return (_mix(mixed + patch) & 0xFFFFFF).float() / 0x1000000
+
+
+def _mix(values: Tensor) -> Tensor:
+    """A round of integer mixing that keeps 31 bits, so that int64 products never overflow."""
+    values = (values ^ (values >> 16)) & 0x7FFFFFFF
+    values = (values * 0x45D9F3B + 0x9E3779B9) & 0x7FFFFFFF
+    values = (values ^ (values >> 15)) * 0x2C1B3C6D & 0x7FFFFFFF
+    return values ^ (values >> 13)
