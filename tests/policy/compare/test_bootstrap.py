@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from policy.compare.bootstrap import (
+    percentile_interval,
+    resample_counts,
+    weighted_mean,
+    why_no_interval,
+)
+
+
+def test_row_0_holds_every_clip_once():
+    counts = resample_counts(("a", "a", "b"), resamples=5, seed=0)
+
+    assert counts.shape == (6, 3)
+    assert counts[0].tolist() == [1, 1, 1]
+
+
+def test_a_group_that_is_not_drawn_leaves_out_all_its_clips():
+    groups = ("a", "a", "b", "b", "c", "c")
+    counts = resample_counts(groups, resamples=200, seed=0)[1:]
+
+    per_group = counts.reshape(200, 3, 2).sum(axis=2)
+    # A group drawn k times brings 2 k clips: even numbers only, 3 draws in all.
+    assert (per_group % 2 == 0).all()
+    assert (per_group.sum(axis=1) == 6).all()
+    assert (per_group == 0).any()
+
+
+def test_a_seed_repeats_its_resamples():
+    first, again, other = (resample_counts(("a", "b", "c"), 50, seed) for seed in (1, 1, 2))
+
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_means_leave_out_clips_without_a_value():
+    counts = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0], [0.0, 0.0, 3.0]])
+    values = np.array([1.0, 3.0, np.nan])
+
+    # (1 + 3) / 2; two of the first; only the clip without a value
+    assert weighted_mean(counts, values)[:2].tolist() == [2.0, 1.0]
+    assert np.isnan(weighted_mean(counts, values)[2])
+
+
+def test_interval_of_the_numbers_0_to_100_cuts_two_and_a_half_on_each_side():
+    low, high, reached = percentile_interval(np.arange(101.0)[::-1, None])
+
+    assert (low[0], high[0], reached[0]) == pytest.approx((2.5, 97.5, 1.0))
+
+
+@pytest.mark.parametrize(("missing", "has_interval"), [(4, True), (6, False)])
+def test_interval_needs_95_of_100_resamples(missing, has_interval):
+    resampled = np.arange(100.0)
+    resampled[:missing] = np.nan
+
+    low, _, reached = percentile_interval(resampled[:, None])
+
+    assert np.isfinite(low[0]) == has_interval
+    assert reached[0] == 1 - missing / 100
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        (("a",), "none, one clip says nothing about another"),
+        (("a", "a"), "none, all 2 clips come from one group (a)"),
+    ],
+)
+def test_one_clip_or_one_group_carries_no_interval(groups, reason):
+    assert why_no_interval(groups) == reason
+
+
+
+def test_two_groups_carry_an_interval():
+    assert why_no_interval(("a", "b")) is None
+
+
+def test_the_interval_covers_the_mean_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    trials, groups, clips = 300, 30, 2
+    names = tuple(f"group {i // clips}" for i in range(groups * clips))
+    scene = np.repeat(rng.normal(size=(trials, groups)), clips, axis=1)
+    values = scene + 0.5 * rng.normal(size=(trials, groups * clips))
+
+    covered = 0
+    for trial in range(trials):
+        means = weighted_mean(resample_counts(names, 400, seed=trial)[1:], values[trial])
+        low, high, _ = percentile_interval(means[:, None])
+        covered += bool(low[0] <= 0 <= high[0])
+
+    # Two standard errors of a share of 300 trials are 0.025; few groups cost a little more.
+    assert 0.90 <= covered / trials <= 0.99
+
+
+def test_resampling_clips_alone_would_cover_far_less():
+    rng = np.random.default_rng(0)
+    trials, groups, clips = 100, 10, 10
+    lone = tuple(str(i) for i in range(groups * clips))
+    covered = 0
+    for trial in range(trials):
+        values = np.repeat(rng.normal(size=groups), clips) + 0.1 * rng.normal(size=groups * clips)
+        means = weighted_mean(resample_counts(lone, 200, seed=trial)[1:], values)
+        low, high, _ = percentile_interval(means[:, None])
+        covered += bool(low[0] <= 0 <= high[0])
+
+    assert covered / trials < 0.7
