@@ -40,7 +40,7 @@ def digit_sprite(ink: NDArray[np.uint8], side: int, colour: NDArray[np.uint16]) 
     canvas = Image.new("L", (side + 2 * HALO, side + 2 * HALO))
     canvas.paste(drawn, (HALO, HALO))
     # Steeper edges than the bicubic ramp of an 8-pixel drawing.
-    stroke = ((np.asarray(canvas, dtype=np.int32) - 64).clip(0, 96) * 256 // 96)[..., None]
+    stroke = ((np.asarray(canvas, dtype=np.int32) - 80).clip(0, 128) * 2)[..., None]
     blurred = canvas.filter(ImageFilter.GaussianBlur(HALO / 2))
     halo = np.minimum(np.asarray(blurred, dtype=np.int32) * 3, 256)[..., None]
 
