@@ -71,7 +71,6 @@ def test_one_clip_or_one_group_carries_no_interval(groups, reason):
     assert why_no_interval(groups) == reason
 
 
-
 def test_two_groups_carry_an_interval():
     assert why_no_interval(("a", "b")) is None
 

@@ -177,6 +177,15 @@ def test_area_is_taken_where_all_policies_reach(make_sweep):
     )
 
 
+def test_area_keeps_to_the_budgets_where_policies_reach_further(make_sweep):
+    sweep = make_sweep(spent=(0.05, 0.8), kl=(5.0, 1.0))  # 1 less per octave
+
+    (area,) = compare([sweep], [], [0.2, 0.4], {}).area
+
+    assert (area.low, area.high) == pytest.approx((0.2, 0.4))
+    assert area.metrics["kl"].value == pytest.approx(2.5)  # from 3 to 2
+
+
 def test_one_budget_has_no_area(make_sweep):
     area = compare([make_sweep(kl=(2.0, 1.0))], [], [0.2], {}).area
 

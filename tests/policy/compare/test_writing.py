@@ -1,0 +1,119 @@
+import csv
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.errors import RegateError
+from policy.compare.writing import replace_file, write_csv, write_json
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def test_json_is_strict_and_has_the_promised_keys(comparison, tmp_path):
+    write_json(comparison, tmp_path / "results.json")
+
+    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse_constant)
+
+    assert list(read) == ["rows", "paired", "area", "curves", "meta"]
+    threshold = next(r for r in read["rows"] if (r["policy"], r["budget"]) == ("threshold", 0.2))
+    assert threshold["spent"] == 0.2
+    assert threshold["macs"] == 0.2e9
+    assert threshold["kl"]["value"] == pytest.approx(3.75)
+    low, high = threshold["kl"]["interval"]
+    assert low < 3.75 < high
+    assert (threshold["ms_p50"], threshold["state_bytes"]) == (4.0, 3_500_000)
+    out_of_reach = next(r for r in read["rows"] if r["policy"] == "frame-skip")
+    assert out_of_reach["kl"] == {"value": None, "interval": None}
+    assert set(read["paired"][0]) == {
+        "policy", "against", "budget", "metric", "difference", "interval", "wins",
+    }  # fmt: skip
+    assert read["meta"]["command"] == "regate compare"
+    assert read["meta"]["clips"] == 4
+
+
+def test_meta_of_numpy_and_paths_becomes_plain_json(comparison, tmp_path):
+    meta = {"root": Path("videos"), "seeds": np.arange(3), "loss": np.float32("nan"), "two": (1, 2)}
+    write_json(replace(comparison, meta=meta), tmp_path / "results.json")
+
+    read = json.loads((tmp_path / "results.json").read_text())
+
+    assert read["meta"] == {"root": "videos", "seeds": [0, 1, 2], "loss": None, "two": [1, 2]}
+
+
+def test_what_has_no_place_in_json_is_refused(comparison, tmp_path):
+    with pytest.raises(TypeError, match=r"object has no place in results\.json"):
+        write_json(replace(comparison, meta={"gate": object()}), tmp_path / "results.json")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_csv_reads_back_to_the_same_numbers(comparison, tmp_path):
+    write_csv(comparison, tmp_path / "results.csv")
+
+    with (tmp_path / "results.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+
+    assert len(lines) == len(comparison.rows)
+    for line, row in zip(lines, comparison.rows, strict=True):
+        assert line["policy"] == row.policy
+        assert line["budget"] == ("" if row.budget is None else str(row.budget))
+        for metric, estimate in row.metrics.items():
+            low, high = estimate.interval or (None, None)
+            cells = [line[metric], line[f"{metric}_low"], line[f"{metric}_high"]]
+            assert [float(c) if c else None for c in cells] == [estimate.value, low, high]
+
+
+def test_csv_columns_stand_in_reading_order(comparison, tmp_path):
+    write_csv(comparison, tmp_path / "results.csv")
+
+    header = (tmp_path / "results.csv").read_text().splitlines()[0]
+
+    assert header == (
+        "policy,learned,budget,knob,spent,spent_with_first,macs,kl,kl_low,kl_high,"
+        "agreement,agreement_low,agreement_high,accuracy,accuracy_low,accuracy_high,"
+        "ms_p50,ms_p95,state_bytes,interpolated,note"
+    )
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(RegateError, match=r"cannot write .*results\.json \(no space left"):
+        replace_file(path, b"new")
+
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_output_that_cannot_be_made_is_one_sentence_with_the_cure(tmp_path):
+    # A file where a folder must be refuses everybody, root included.
+    (tmp_path / "out").write_text("")
+
+    with pytest.raises(RegateError) as caught:
+        replace_file(tmp_path / "out" / "results.json", b"{}")
+
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/out/results.json (file exists): "
+        "choose a writable folder with --out"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes into read-only folders")
+def test_a_read_only_folder_is_one_sentence_with_the_cure(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(RegateError, match=r"permission denied\): choose a writable folder"):
+            replace_file(tmp_path / "results.json", b"{}")
+    finally:
+        tmp_path.chmod(0o700)
