@@ -37,6 +37,7 @@ class Decoding:
         self.stream = container.streams.video[0]
         self.label = label
         self.decoded = 0
+        self.lost = 0  # packets and pictures that were read but could not be decoded
         self._pts = pts
         self._skipped = skipped
         self._seen = 0  # packets that hold a picture
@@ -62,23 +63,29 @@ class Decoding:
             duration = picture.duration * base if picture.duration else step
             yield Timed(picture, time, duration, index)
 
-    def damage(self) -> str | None:
-        """Say what is missing, once ``pictures`` is exhausted.
+    def damage(self, complete: bool) -> str | None:
+        """Say what is missing.
+
+        Args:
+            complete: Whether ``pictures`` was read to its end; if not, only what was lost on
+                the way is known.
 
         Returns:
-            One sentence, or None if everything promised came.
+            One sentence, or None if nothing is missing.
         """
-        if self.stream.frames:
-            promised = self.stream.frames - self._placeholders
-        else:
-            promised = max(self._seen + self._skipped, self._promised_by_duration())
-        wanted = promised - self._skipped
+        wanted = self._promised() - self._skipped if complete else self.decoded + self.lost
         if self.decoded >= wanted:
             return None
         return (
             f"{self.label}: only {self.decoded} of {wanted} frames could be decoded; the file is "
             f"damaged or cut short, so fetch or export it again if you need the rest."
         )
+
+    def _promised(self) -> int:
+        """Pictures that the container says, or its packets or duration suggest, it has."""
+        if self.stream.frames:
+            return self.stream.frames - self._placeholders
+        return max(self._seen + self._skipped, self._promised_by_duration())
 
     def _decoded(self) -> Iterator[Picture]:
         """Yield decoded pictures up to the end, or to where the file cannot be read further."""
@@ -89,10 +96,13 @@ class Decoding:
                 try:
                     pictures = packet.decode()
                 except av.FFmpegError:
-                    continue  # the count tells; the next packet may be sound
+                    self.lost += 1
+                    continue  # the next packet may be sound
                 for picture in pictures:
-                    # A picture that FFmpeg had to make up in part is missing, not decoded.
-                    if isinstance(picture, Picture) and not picture.is_corrupt:
+                    assert isinstance(picture, Picture)  # PyAV's type covers sound as well
+                    if picture.is_corrupt:  # made up in part: missing, not decoded
+                        self.lost += 1
+                    else:
                         yield picture
         except av.FFmpegError:
             yield from self.stream.decode(None)  # what the decoder still holds

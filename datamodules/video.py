@@ -48,7 +48,7 @@ def read_frames(
     """Yield the frames of a file, one by one.
 
     Whatever can be decoded of a damaged file comes through; then ``on_damage`` is told once.
-    A reader that stops before the end is not told what lies behind.
+    With ``count``, it is not told what lies behind the frames that were read.
 
     Args:
         video: The file, or what ``probe`` said of it, which spares reading it twice.
@@ -74,13 +74,13 @@ def read_frames(
         decoding = Decoding(container, str(path), pts, skipped)
         taken = 0
         for index, shown in number(decoding.pictures(), rate, start):
-            if taken == count:
-                return
-            taken += 1
             yield VideoFrame(to_image(shown.picture), float(shown.time), index, str(path))
+            taken += 1
+            if taken == count:
+                break
         if not decoding.decoded:
             raise nothing_in(str(path))
-        if damage := decoding.damage():
+        if damage := decoding.damage(complete=taken != count):
             on_damage(damage)
 
 
