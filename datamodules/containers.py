@@ -76,7 +76,7 @@ class VideoInfo:
 
 
 def exact_rate(fps: float) -> Fraction:
-    """Make 29.97 the 30000/1001 that is meant.
+    """Make a rate exact, so that counting by it cannot drift.
 
     Raises:
         RegateError: If ``fps`` is not positive.

@@ -81,6 +81,10 @@ class Decoding:
             f"damaged or cut short, so fetch or export it again if you need the rest."
         )
 
+    def _lose(self) -> None:
+        # Just after a seek, pictures that lean on those before it are lost, but not wanted.
+        self.lost += self.decoded > 0 or not self._skipped
+
     def _promised(self) -> int:
         """Pictures that the container says, or its packets or duration suggest, it has."""
         if self.stream.frames:
@@ -96,12 +100,12 @@ class Decoding:
                 try:
                     pictures = packet.decode()
                 except av.FFmpegError:
-                    self.lost += 1
+                    self._lose()
                     continue  # the next packet may be sound
                 for picture in pictures:
                     assert isinstance(picture, Picture)  # PyAV's type covers sound as well
                     if picture.is_corrupt:  # made up in part: missing, not decoded
-                        self.lost += 1
+                        self._lose()
                     else:
                         yield picture
         except av.FFmpegError:

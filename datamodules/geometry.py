@@ -6,16 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import (  # type: ignore[import-untyped, unused-ignore]
-    InterpolationMode,
-)
-from torchvision.transforms.v2 import functional as F
 
 from datamodules.errors import RegateError
 
 CROP_MODES = ("center", "squash")
-INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
 
 
 @dataclass(frozen=True)
@@ -23,12 +20,12 @@ class ResizeCrop:
     """The geometry of timm's evaluation transform, for one image or a stack of frames.
 
     Equals ``timm.data.transforms_factory.transforms_imagenet_eval`` without its normalisation,
-    to within two grey levels: timm resizes PIL images, this resizes tensors.
+    pixel by pixel: both resize by PIL, whose rounding torch's resize does not share.
 
     Args:
         size: Height and width of the result, pixels.
         crop_pct: Share of the resized side that the crop keeps, in (0, 1].
-        interpolation: "bicubic", "bilinear" or "nearest", antialiased.
+        interpolation: As timm and PIL call it: "bicubic", "bilinear", "nearest", ….
         crop_mode: "center" scales the shorter side and crops the middle; "squash" scales both
             sides, so that with ``crop_pct`` 1.0 the whole frame is kept and its aspect is not.
 
@@ -72,15 +69,24 @@ class ResizeCrop:
                 f"frames must be uint8 of shape [..., h, w, 3] (RGB, channels last), "
                 f"got {dtype} of shape {list(shape)}."
             )
-        if isinstance(images, np.ndarray):  # rotated or cropped views have negative strides
-            images = torch.from_numpy(np.ascontiguousarray(images))
-        frames = images.movedim(-1, -3)  # [..., 3, h, w]
-        resized = self._resized_size(shape[-3], shape[-2])
-        if resized != (shape[-3], shape[-2]):
-            mode = InterpolationMode(self.interpolation)
-            frames = F.resize(frames, list(resized), interpolation=mode, antialias=True)
-        cropped: Tensor = F.center_crop(frames, list(self.size)).contiguous()
-        return cropped
+        array = images.numpy(force=True) if isinstance(images, Tensor) else images
+        stack = array.reshape(-1, *shape[-3:])
+        height, width = self._resized_size(shape[-3], shape[-2])
+        top = round((height - self.size[0]) / 2)
+        left = round((width - self.size[1]) / 2)
+        result = np.empty((len(stack), *self.size, 3), dtype=np.uint8)
+        for image, place in zip(stack, result, strict=True):
+            resized = self._resize(image, height, width)
+            place[:] = resized[top : top + self.size[0], left : left + self.size[1]]
+        frames = torch.from_numpy(result.reshape(*shape[:-3], *self.size, 3))
+        return frames.movedim(-1, -3).contiguous()
+
+    def _resize(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        if image.shape[:2] == (height, width):
+            return image
+        method = Image.Resampling[self.interpolation.upper()]
+        resized = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), method)
+        return np.asarray(resized)
 
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         """Size before the crop, rounded as timm and torchvision round it."""

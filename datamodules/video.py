@@ -61,6 +61,8 @@ def read_frames(
         RegateError: If the file cannot be opened, or no frame of it can be decoded.
     """
     rate = None if fps is None else exact_rate(fps)
+    if count == 0:
+        return
     path = video.path if isinstance(video, VideoInfo) else Path(video)
     pts: tuple[int, ...] = ()
     skipped = 0

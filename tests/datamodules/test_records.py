@@ -1,0 +1,19 @@
+import torch
+
+from datamodules.records import Clip, collate
+
+
+def test_collate_stacks_clips_and_lists_their_names_and_groups():
+    clips = [
+        Clip(torch.full((2, 3, 4, 4), i, dtype=torch.uint8), torch.tensor([i, -1]), f"n{i}", "g")
+        for i in range(3)
+    ]
+
+    batch = collate(clips)
+
+    assert batch.frames.shape == (3, 2, 3, 4, 4)
+    assert batch.frames.dtype == torch.uint8
+    assert batch.frames[:, 0, 0, 0, 0].tolist() == [0, 1, 2]
+    assert batch.labels.tolist() == [[0, -1], [1, -1], [2, -1]]
+    assert batch.names == ["n0", "n1", "n2"]
+    assert batch.groups == ["g", "g", "g"]
