@@ -1,22 +1,56 @@
 """Turns a typed function into a command: its signature into arguments, its docstring into help."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 
 class OneSentenceErrors(ArgumentParser):
-    """A parser that reports a mistake in one line instead of a page of usage."""
+    """A parser that reports a mistake in one line instead of a page of usage.
+
+    Abbreviated options are refused: they would change meaning with the next option added.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (the parent's)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print ``message`` on one line, name the help, and exit with status 2."""
+        if not self.exit_on_error:  # a parser inside a parser, whose report goes on up
+            super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         name = parser.prog.replace(" [options]", "")
-        print(f"error: {' '.join(message.split())} (see `{name} --help`)", file=sys.stderr)
+        print(f"error: {one_line(message)} (see `{name} --help`)", file=sys.stderr)
         sys.exit(2)
+
+
+def one_line(message: str) -> str:
+    """Keep of a report by jsonargparse what a user can act on.
+
+    It tries the types that an argument may have in turn, "None" among them, and reports on each,
+    then repeats the whole value.
+    """
+    kept = [
+        line.removeprefix("- ")
+        for line in map(str.strip, message.splitlines())
+        if not line.startswith(_REPORT) and not _REPEATED_CONFIG.match(line)
+    ]
+    return " ".join(kept)
+
+
+_REPORT = (
+    "Does not validate against any of",
+    "Subtypes:",
+    "Errors:",
+    "- Expected a <class 'NoneType'>",
+    "Given value type:",
+)
+_REPEATED_CONFIG = re.compile(r"Given value: (\{|NestedArg|Namespace)")
 
 
 def run_function(function: Callable[..., object], prog: str, args: list[str]) -> None:
@@ -37,7 +71,7 @@ def run_function(function: Callable[..., object], prog: str, args: list[str]) ->
         SystemExit: With status 2 if ``args`` do not fit the signature.
     """
     parser = function_parser(function, prog)
-    config = parser.parse_args(with_lists_in_brackets(function, args))
+    config = parser.parse_args(configs_first(with_lists_in_brackets(function, args)))
     values = parser.instantiate_classes(config)
     values.pop("config")
     function(**values.as_dict())
@@ -58,6 +92,24 @@ def function_parser(function: Callable[..., object], prog: str) -> ArgumentParse
             function, as_group=False, as_positional=as_positional, skip=set(skip), sub_configs=True
         )
     return parser
+
+
+def configs_first(words: list[str]) -> list[str]:
+    """Move ``--config FILE`` to the front.
+
+    jsonargparse applies words in their order: ``--data.root x --config c.yaml`` would let the file
+    win, or find no class that ``root`` could belong to.
+    """
+    configs, others = [], []
+    remaining = iter(words)
+    for word in remaining:
+        if word in {"--config", "-c"}:
+            configs += [word, *islice(remaining, 1)]
+        elif word.startswith("--config="):
+            configs.append(word)
+        else:
+            others.append(word)
+    return configs + others
 
 
 def with_lists_in_brackets(function: Callable[..., object], args: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from datamodules.errors import RegateError, RegateWarning
-from policy.provenance import remember_command
+from policy.provenance import running
 
 
 class Command(NamedTuple):
@@ -76,11 +76,14 @@ def main(args: list[str] | None = None) -> None:
     with _quiet_warnings():
         try:
             _run(words)
-        except RegateError as error:
-            print(f"{_process()}error: {error}", file=sys.stderr)
-            sys.exit(2)
         except KeyboardInterrupt:
             sys.exit(130)  # what a shell reports after Ctrl-C
+        except Exception as error:
+            mistake = _mistake_behind(error)
+            if mistake is None:
+                raise
+            print(f"{_process()}error: {mistake}", file=sys.stderr)
+            sys.exit(2)
 
 
 def help_text() -> str:
@@ -108,16 +111,25 @@ def _run(words: list[str]) -> None:
     name = words[0]
     if name not in COMMANDS:
         raise RegateError(f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}")
-    remember_command(words)
     target = COMMANDS[name].target
     module, function = target.split(":")
-    call = getattr(import_module(module), function)
-    if target == TRAINER:
-        call(words)
-        return
-    from policy.arguments import run_function
+    with running(words):
+        call = getattr(import_module(module), function)
+        if target == TRAINER:
+            call(words)
+            return
+        from policy.arguments import run_function
 
-    run_function(call, f"regate {name}", words[1:])
+        run_function(call, f"regate {name}", words[1:])
+
+
+def _mistake_behind(error: BaseException) -> RegateError | None:
+    # jsonargparse wraps what a constructor raises, since RegateError is a ValueError, in a
+    # report on the types it tried.
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RegateError):
+        cause = cause.__cause__
+    return cause
 
 
 @contextmanager

@@ -2,14 +2,21 @@
 
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _command: list[str] = []
 
 
-def remember_command(words: list[str]) -> None:
-    """Note the words after ``regate``; the command line calls this once."""
+@contextmanager
+def running(words: list[str]) -> Iterator[None]:
+    """Note, while the block runs, that it is the command ``regate <words>``."""
     _command[:] = words
+    try:
+        yield
+    finally:
+        _command.clear()
 
 
 def command() -> str:

@@ -58,7 +58,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return super().load_checkpoint(path, map_location, weights_only=True)
         except FileNotFoundError as error:
             raise RegateError(f"there is no checkpoint at {path}; check --ckpt_path") from error
-        except (RuntimeError, EOFError, UnpicklingError) as error:
+        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:
             raise RegateError(
                 f"{path} cannot be read as a checkpoint ({_first_line(error)}); "
                 "it is damaged or something else, so name another one with --ckpt_path"

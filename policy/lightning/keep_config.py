@@ -24,7 +24,7 @@ class KeepConfig(SaveConfigCallback):
         self.already_saved = True
         folder = Path(trainer.default_root_dir)
         path = folder / CONFIG_NAME
-        if trainer.ckpt_path is not None and path.exists():
+        if self.config.get("ckpt_path") is not None and path.exists():
             path = _next_resume(folder)
         config = self.config.clone()
         # The folder may be moved or copied; its config then means the new place.

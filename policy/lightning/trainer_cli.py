@@ -12,12 +12,18 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.errors import RegateError
-from policy.arguments import OneSentenceErrors
+from policy.arguments import OneSentenceErrors, configs_first
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
 from policy.lightning.keep_config import KeepConfig
 from policy.lightning.last import keep_last, keeps_last
 from policy.lightning.nan_guard import NanGuard
-from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoint, run_of
+from policy.lightning.run_folder import (
+    CONFIG_NAME,
+    check_unused,
+    check_writable,
+    last_checkpoint,
+    run_of,
+)
 from policy.lightning.step_seed import SeedEachStep
 
 
@@ -57,9 +63,10 @@ class RegateCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         self.run_dir = self._find_run_dir(config["default_root_dir"])
         checkpoint = self._find_checkpoint()
-        if self.subcommand == "fit" and checkpoint is None and not config["fast_dev_run"]:
-            check_unused(self.run_dir)
-        if self.subcommand == "fit":
+        if self.subcommand == "fit" and not config["fast_dev_run"]:
+            if checkpoint is None:
+                check_unused(self.run_dir)
+            check_writable(self.run_dir)
             _tell(self.run_dir, checkpoint)
         # The run is the one that the checkpoint belongs to; a run of no checkpoint has no log.
         logs = self.subcommand == "fit" or checkpoint is not None
@@ -130,7 +137,7 @@ def run_trainer(words: list[str]) -> None:
         parser_class=TrainerArgumentParser,
         parser_kwargs={"prog": "regate"},
         auto_configure_optimizers=False,
-        args=with_config_of_run(words),
+        args=[words[0], *configs_first(with_config_of_run(words)[1:])],
     )
 
 
@@ -153,16 +160,22 @@ def with_config_of_run(words: list[str]) -> list[str]:
         run_dir = run_of(Path(known.ckpt_path))
     extra = [] if run_dir is None else ["--run_dir", str(run_dir)]
     if known.config is None:
-        if run_dir is None or not (run_dir / CONFIG_NAME).is_file():
-            place = run_dir or f"the folders above {known.ckpt_path}"
-            raise RegateError(f"there is no {CONFIG_NAME} in {place}; name one with --config")
-        extra = ["--config", str(run_dir / CONFIG_NAME), *extra]
+        extra = ["--config", str(_config_of(run_dir, known.ckpt_path)), *extra]
     return [words[0], *extra, *words[1:]]
+
+
+def _config_of(run_dir: Path | None, asked: str) -> Path:
+    if run_dir is None and asked == "last":
+        raise RegateError("--ckpt_path last needs to know of which run; name it with --run_dir")
+    if run_dir is None or not (run_dir / CONFIG_NAME).is_file():
+        place = run_dir or f"the folders above {asked}"
+        raise RegateError(f"there is no {CONFIG_NAME} in {place}; name one with --config")
+    return run_dir / CONFIG_NAME
 
 
 @rank_zero_only
 def _tell(run_dir: Path, checkpoint: Path | None) -> None:
-    print(f"run folder: {run_dir}")
+    print(f"run folder: {run_dir} (to watch: tensorboard --logdir {run_dir})")
     if checkpoint is not None:
         print(f"going on from {checkpoint}")
 

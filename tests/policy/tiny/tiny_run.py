@@ -5,7 +5,6 @@ one step ends with other weights and another log.
 """
 
 import os
-import time
 from pathlib import Path
 
 import torch
@@ -64,6 +63,7 @@ class TinyTask(LightningModule):
         lr: Step size.
         nan_at: Global step at which the loss becomes NaN; -1 never.
         log: File that gets a line per batch.
+        nan_rank: The process it happens in.
         kill_at: Global step in whose middle the process kills itself, as `kill -9` would; -1 never.
     """
 
@@ -76,10 +76,12 @@ class TinyTask(LightningModule):
         nan_at: int = -1,
         log: Path | None = None,
         kill_at: int = -1,
+        nan_rank: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.target, self.lr, self.nan_at, self.kill_at = target, lr, nan_at, kill_at
+        self.target, self.lr, self.kill_at = target, lr, kill_at
+        self.nan_at, self.nan_rank = nan_at, nan_rank
         self.journal = log
         self.weight = torch.nn.Parameter(torch.zeros(3))
         if target < 0:
@@ -89,7 +91,7 @@ class TinyTask(LightningModule):
         if self.global_step == self.kill_at:
             os.kill(os.getpid(), 9)
         loss = (self.weight - self.target * batch.frames.float().mean() - torch.randn(3)).square()
-        if self.global_step == self.nan_at:
+        if (self.global_step, self.global_rank) == (self.nan_at, self.nan_rank):
             loss = loss * float("nan")
         self.log("train/loss", loss.mean(), on_step=True, batch_size=1)
         self.write(f"{self.current_epoch} {batch_idx} {batch.names[0]} {loss.mean():.6f}")
@@ -97,7 +99,7 @@ class TinyTask(LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         torch.randn(5)  # validation uses noise too, and must not shift that of training
-        self.log("val/weight", self.weight.mean(), batch_size=1)
+        self.log("val/weight", self.weight.mean(), batch_size=1, sync_dist=True)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
         self.log("test/target", self.target, batch_size=1)
@@ -112,4 +114,4 @@ class TinyTask(LightningModule):
     def write(self, line: str) -> None:
         if self.journal is not None:
             with self.journal.open("a") as file:
-                file.write(f"{line} {time.time_ns() if 'predict' in line else ''}".strip() + "\n")
+                file.write(line + "\n")

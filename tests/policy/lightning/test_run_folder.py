@@ -1,0 +1,66 @@
+"""Finding a run from its checkpoint and the checkpoint from its run."""
+
+import os
+
+import pytest
+
+from datamodules.errors import RegateError
+from policy.lightning.run_folder import check_unused, check_writable, last_checkpoint, run_of
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").touch()
+    return tmp_path / "run"
+
+
+def test_the_newest_last_checkpoint_is_taken(run):
+    for age, name in enumerate(["last-v1.ckpt", "last.ckpt", "best.ckpt"]):
+        path = run / "checkpoints" / name
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+
+    assert last_checkpoint(run).name == "last-v1.ckpt"
+
+
+def test_no_last_checkpoint_is_an_error_that_names_the_folder(run):
+    (run / "checkpoints" / "best.ckpt").touch()
+
+    with pytest.raises(RegateError) as error:
+        last_checkpoint(run)
+
+    assert str(error.value) == (
+        f"--ckpt_path last found no checkpoint in {run / 'checkpoints'}; "
+        "name the run with --run_dir, or leave --ckpt_path out to start a new one"
+    )
+
+
+def test_the_run_of_a_checkpoint_is_above_or_beside_it(run, tmp_path):
+    assert run_of(run / "checkpoints" / "last.ckpt") == run
+    assert run_of(run / "moved.ckpt") == run
+    assert run_of(tmp_path / "alone.ckpt") is None
+
+
+def test_a_folder_with_checkpoints_takes_no_second_run(run):
+    check_unused(run)
+    (run / "checkpoints" / "last.ckpt").touch()
+
+    with pytest.raises(RegateError, match=r"run holds a run already; go on .* --ckpt_path last"):
+        check_unused(run)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "new" / "run")
+
+    assert (tmp_path / "new" / "run").is_dir()
+    with pytest.raises(RegateError, match=r"cannot write to the run folder .*file/run \(Not a"):
+        check_writable(tmp_path / "file" / "run")
+
+
+def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the superuser may write anywhere
+
+    with pytest.raises(RegateError, match=r"\(it is read-only\); name another with --run_dir"):
+        check_writable(tmp_path)
