@@ -1,5 +1,7 @@
 """Which timm models can be gated exactly, decided by what their modules are."""
 
+from typing import cast
+
 from timm.layers import GluMlp, Mlp, SwiGLU
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import nn
@@ -32,11 +34,17 @@ def check_covered(model: nn.Module, name: str) -> VisionTransformer:
     return model
 
 
+def attention(block: Block) -> Attention:
+    """The block's attention, of the class that ``check_covered`` has made sure of."""
+    return cast(Attention, block.attn)
+
+
 def _why_not(model: nn.Module) -> str:
     if not isinstance(model, VisionTransformer):
         return f"it is a {type(model).__name__}, not a timm VisionTransformer"
-    if type(model).forward_features is not VisionTransformer.forward_features:
-        return f"{type(model).__name__} has a forward pass of its own"
+    for method in ("forward", "forward_features", "pool"):
+        if getattr(type(model), method) is not getattr(VisionTransformer, method):
+            return f"{type(model).__name__} has a {method} of its own"
     for index, block in enumerate(model.blocks):
         if type(block) is not Block:
             return f"block {index} is a {type(block).__module__}.{type(block).__name__}"
@@ -44,6 +52,6 @@ def _why_not(model: nn.Module) -> str:
             return f"block {index} attends with {type(block.attn).__name__}"
         if block.attn.proj.out_features != model.embed_dim:
             return f"block {index} changes the token width"
-        if not isinstance(block.mlp, TOKENWISE_MLPS):
+        if type(block.mlp) not in TOKENWISE_MLPS:
             return f"the MLP of block {index} is a {type(block.mlp).__name__}"
     return ""

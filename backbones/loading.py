@@ -6,10 +6,12 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from torch import nn
+from timm.models import PretrainedCfg, load_state_dict
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from backbones import digits  # noqa: F401  (registers regate_vit_digits with timm)
-from backbones.coverage import COVERED
+from backbones.coverage import COVERED, check_covered
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
@@ -39,7 +41,8 @@ def load_backbone(
             the same for every call.
         image_size: Side of the square input in pixels; the position embedding is resampled to it
             once. The model's own by default.
-        num_classes: Size of the classifier; the model's own by default.
+        num_classes: 0 leaves the classifier out; random weights take any number; stored weights
+            only the one they have, which is the default.
         mean: Per channel on the [0, 1] scale; the model's own data config by default.
         std: Likewise.
         crop_pct: Share of the resized image kept by the centre crop; likewise.
@@ -48,79 +51,136 @@ def load_backbone(
         RegateError: If the name is unknown, the model is not covered, the weights are out of
             reach or do not fit.
     """
-    model = _create(name, weights, image_size, num_classes)
-    config = resolve_model_data_config(model)
+    config = _pretrained_config(name)
+    model = _create(name, weights, image_size, num_classes, config)
+    data = resolve_model_data_config(model)
     # The data config ignores the image size given at creation; the patch embedding knows it.
-    size = model.patch_embed.img_size if hasattr(model, "patch_embed") else config["input_size"][1:]
+    height, width = model.patch_embed.img_size
     resize_crop = ResizeCrop(
-        size=(int(size[0]), int(size[1])),
-        crop_pct=config["crop_pct"] if crop_pct is None else crop_pct,
-        interpolation=config["interpolation"],
-        crop_mode=config["crop_mode"],
+        size=(int(height), int(width)),
+        crop_pct=data["crop_pct"] if crop_pct is None else crop_pct,
+        interpolation=data["interpolation"],
+        crop_mode=data["crop_mode"],
     )
-    return Backbone(model, name, resize_crop, mean or config["mean"], std or config["std"])
+    return Backbone(model, name, resize_crop, mean or data["mean"], std or data["std"])
 
 
-def _create(
-    name: str, weights: str, image_size: int | None, num_classes: int | None
-) -> nn.Module:
+def _pretrained_config(name: str) -> PretrainedCfg:
+    """What timm knows of the weights that a name, with or without tag, stands for."""
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
         close = ", ".join(timm.list_models(f"*{architecture[:8]}*")[:3]) or "timm.list_models()"
         raise RegateError(f"timm knows no model {name!r}: see {close}. Covered are {COVERED}.")
-    options: dict[str, Any] = {}
-    if image_size is not None:
-        options["img_size"] = image_size
-    if num_classes is not None:
-        options["num_classes"] = num_classes
+    try:
+        return timm.get_pretrained_cfg(name) or PretrainedCfg()
+    except RuntimeError as error:
+        tags = ", ".join(timm.list_pretrained(f"{architecture}.*")) or architecture
+        raise RegateError(f"timm knows no weights {name!r}: choose one of {tags}") from error
+
+
+def _create(
+    name: str,
+    weights: str,
+    image_size: int | None,
+    num_classes: int | None,
+    config: PretrainedCfg,
+) -> VisionTransformer:
+    options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     if weights == "random":
+        if num_classes is not None:
+            options["num_classes"] = num_classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
-            return _load(name, weights, options)
+            return check_covered(_build(name, options), name)
     if weights == "pretrained":
-        _check_reachable(name)
+        file = _within_reach(name, config)
+        source: dict[str, Any] = {} if file is None else {"file": file}
+        stored = config.num_classes
     else:
-        if not Path(weights).is_file():
-            raise RegateError(f"no weights file {weights!r} for {name}: {LOCAL_OPTIONS}")
-        options["pretrained_cfg_overlay"] = {"file": weights}
-    return _load(name, weights, {"pretrained": True} | options)
+        tensors = _read(name, weights)
+        source = {"state_dict": tensors}
+        stored = _stored_classes(tensors, config)
+    if num_classes not in (None, 0, stored):
+        # timm would put a random classifier in its place, and a frozen one never learns
+        raise RegateError(
+            f"{weights!r} has a classifier for {stored} classes, but num_classes is {num_classes}: "
+            "leave num_classes out, or give 0 for a backbone without classifier"
+        )
+    # Told the stored number, timm loads strictly: with another it would let any key be missing.
+    options |= {"num_classes": stored, "pretrained_cfg_overlay": source | {"num_classes": stored}}
+    try:
+        model: Any = _build(name, {"pretrained": True} | options)
+    except RegateError:
+        raise
+    except Exception as error:
+        raise _unloadable(name, weights, error) from error
+    model.pretrained_cfg["state_dict"] = None  # a second copy of the weights
+    if num_classes == 0:
+        model.reset_classifier(0)
+    return check_covered(model, name)
 
 
-def _load(name: str, weights: str, options: dict[str, Any]) -> nn.Module:
+def _build(name: str, options: dict[str, Any]) -> nn.Module:
     try:
         return timm.create_model(name, **options)
     except TypeError as error:
-        # timm passes img_size to every entry point; models of another kind do not take it
+        if "img_size" not in str(error):
+            raise
+        # timm hands img_size to every entry point; models of another kind do not take it
         raise RegateError(f"{name} cannot be gated: {error}. Covered are {COVERED}.") from error
+
+
+def _unloadable(name: str, weights: str, error: Exception) -> RegateError:
+    # safetensors, torch, timm and the hub each raise classes of their own, some with empty
+    # messages; what a user needs is which file, for which model, and what to do.
+    cause = " ".join(str(error).split())[:200] or type(error).__name__
+    return RegateError(f"cannot load {weights!r} into {name} ({cause}): {LOCAL_OPTIONS}")
+
+
+def _read(name: str, weights: str) -> dict[str, Tensor]:
+    """Tensors of a local file; a pickle is opened only as far as it holds plain weights."""
+    if not Path(weights).is_file():
+        raise RegateError(f"no weights file {weights!r} for {name}: {LOCAL_OPTIONS}")
+    try:
+        tensors: dict[str, Tensor] = load_state_dict(weights, weights_only=True)
     except Exception as error:
-        # safetensors, torch, timm and the hub each raise classes of their own, some with empty
-        # messages; what a user needs is which file, for which model, and what to do.
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RegateError(
-            f"cannot load {weights!r} into {name} ({cause}): {LOCAL_OPTIONS}"
-        ) from error
+        raise _unloadable(name, weights, error) from error
+    return tensors
 
 
-def _check_reachable(name: str) -> None:
+def _stored_classes(tensors: dict[str, Tensor], config: PretrainedCfg) -> int:
+    """Outputs of the classifier in a file; the model's own number where it cannot be told."""
+    classifier = config.classifier if isinstance(config.classifier, str) else "head"
+    if f"{classifier}.weight" in tensors:
+        return len(tensors[f"{classifier}.weight"])
+    # Under timm's names a classifier would have been found; other names are converted by timm.
+    return 0 if "blocks.0.attn.qkv.weight" in tensors else config.num_classes
+
+
+def _within_reach(name: str, config: PretrainedCfg) -> str | None:
     """Fail within seconds where the hub's client would retry for a minute and say nothing useful.
+
+    Returns:
+        The file of weights that are on this machine already; None where timm has to fetch them.
 
     Raises:
         RegateError: If the weights are neither cached nor within reach.
     """
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not (config.file or config.url or config.hf_hub_id):
+    if not (config.file or config.url or config.hf_hub_id):
         raise RegateError(f"timm has no pretrained weights for {name}: {LOCAL_OPTIONS}")
     if config.file:
         if not Path(config.file).is_file():
             raise RegateError(f"no weights file {config.file!r} for {name}: {LOCAL_OPTIONS}")
-        return
+        return str(config.file)
     if not config.hf_hub_id:
-        return  # a plain download fails at once when the network is away
+        return None  # a plain download fails at once when the network is away
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     names = (config.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
-    if any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in names):
-        return
+    for file in names:
+        cached = try_to_load_from_cache(config.hf_hub_id, file)
+        if isinstance(cached, str):
+            return cached
     try:
         get_hf_file_metadata(hf_hub_url(config.hf_hub_id, names[0]), timeout=PROBE_SECONDS)
     except OSError as error:
@@ -133,3 +193,4 @@ def _check_reachable(name: str) -> None:
             f"the pretrained weights of {name} cannot be fetched ({type(error).__name__}): "
             f"{LOCAL_OPTIONS}"
         ) from error
+    return None

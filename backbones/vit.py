@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from backbones.coverage import check_covered
+from backbones.coverage import attention, check_covered
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 
@@ -27,6 +27,9 @@ class Backbone(nn.Module):
         resize_crop: From a decoded image to the model's input size.
         mean: Per channel, on the [0, 1] scale.
         std: Per channel, on the [0, 1] scale.
+
+    Attributes:
+        fingerprint: Identity of the weights it was made with, as 16 hexadecimal digits.
 
     Raises:
         RegateError: If the model is not covered, or ``mean`` and ``std`` do not fit its channels.
@@ -53,15 +56,19 @@ class Backbone(nn.Module):
                 f"mean has {len(mean)} and std {len(std)} values, but {name} takes "
                 f"{self.in_chans} channels: give one value per channel"
             )
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        for key, values in (("mean", mean), ("std", std)):
+            # float() because whole numbers would make an integer tensor, and every frame with it
+            scale = torch.tensor([float(value) for value in values]).view(-1, 1, 1)
+            self.register_buffer(key, scale, persistent=False)
         self.requires_grad_(False)
         self.eval()
+        # Taken here, so that serving in half precision is still the same backbone.
+        self.fingerprint = _fingerprint(self.vit)
 
     @property
     def blocks(self) -> list[Block]:
         """The transformer blocks, in order."""
-        return list(self.vit.blocks)
+        return cast(list[Block], list(self.vit.blocks))
 
     @property
     def depth(self) -> int:
@@ -76,7 +83,7 @@ class Backbone(nn.Module):
     @property
     def num_heads(self) -> int:
         """Attention heads per block."""
-        return int(self.blocks[0].attn.num_heads)
+        return attention(self.blocks[0]).num_heads
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -105,20 +112,6 @@ class Backbone(nn.Module):
         """Logits per frame; 0 for a model without classifier, whose logits are its features."""
         return int(self.vit.num_classes)
 
-    @property
-    def fingerprint(self) -> str:
-        """Identity of the weights, as 16 hexadecimal digits.
-
-        The position embedding is left out: resampled to another image size it is still the same
-        model, and a gate trained on it still fits.
-        """
-        digest = hashlib.sha256()
-        for key, value in sorted(self.vit.state_dict().items()):
-            if key != "pos_embed":
-                digest.update(key.encode())
-                digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: Lightning puts every child in train mode, and dropout would wake."""
         return super().train(False)
@@ -127,14 +120,19 @@ class Backbone(nn.Module):
         """From one decoded image, uint8 [h, w, c], to a frame, float [c, h, w].
 
         Raises:
-            RegateError: If the image is not uint8, not three-dimensional, or has other channels.
+            RegateError: If the image is no uint8 array, not three-dimensional, or has other
+                channels.
         """
+        expected = f"an image for {self.name} must be uint8 [height, width, {self.in_chans}]"
+        if not isinstance(image, np.ndarray):
+            raise RegateError(
+                f"{expected}, got a {type(image).__name__}: convert it with numpy.asarray first"
+            )
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.in_chans:
             raise RegateError(
-                f"an image for {self.name} must be uint8 [height, width, {self.in_chans}], "
-                f"got {image.dtype} {list(image.shape)}: decode it to RGB first"
+                f"{expected}, got {image.dtype} {list(image.shape)}: decode it to RGB first"
             )
-        return self.normalize(self.resize_crop(torch.from_numpy(image)))
+        return self.normalize(self.resize_crop(image))
 
     def normalize(self, frames: Tensor) -> Tensor:
         """From uint8 [..., c, h, w] to the model's scale, in the dtype of its weights."""
@@ -172,3 +170,17 @@ class Backbone(nn.Module):
             module = getattr(self.vit, attribute, None)
             if isinstance(module, nn.Linear):
                 yield module
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Identity of a model's weights, as 16 hexadecimal digits.
+
+    The position embedding is left out: resampled to another image size it is still the same
+    model, and a gate trained on it still fits.
+    """
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if key != "pos_embed":
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """From an asked budget to a policy's knob."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ class Calibration:
         source: What it was measured on, for people.
 
     Raises:
-        ValueError: If there are no points or ``spent`` does not ascend.
+        ValueError: If there are no points, or ``spent`` does not ascend from above 0.
     """
 
     spent: tuple[float, ...]
@@ -33,8 +34,8 @@ class Calibration:
         """Check what ``knob`` relies on."""
         if not self.spent or len(self.spent) != len(self.knobs):
             raise ValueError("a calibration needs one knob per spent, and at least one of each")
-        if any(b <= a for a, b in zip(self.spent, self.spent[1:], strict=False)):
-            raise ValueError(f"calibrated spent must ascend, got {self.spent}")
+        if self.spent[0] <= 0 or any(b <= a for a, b in pairwise(self.spent)):
+            raise ValueError(f"calibrated spent must ascend from above 0, got {self.spent}")
 
     @property
     def lowest(self) -> float:

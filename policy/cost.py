@@ -14,6 +14,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from backbones.coverage import attention
 from backbones.vit import Backbone
 from policy.gates.base import Gate, Masks
 
@@ -73,7 +74,7 @@ class BackboneMacs:
         Returns:
             float64 [s].
         """
-        counts = recompute.sum(-1).double().cpu()
+        counts = recompute.sum(-1).cpu().double()
         return self.embed + self.head + counts @ self.per_token
 
     def gate(self, gate: Gate, recompute: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ def _linear_macs(module: nn.Module) -> float:
 
 
 def _pair_macs(block: Block) -> float:
-    return 2.0 * block.attn.num_heads * block.attn.head_dim
+    return 2.0 * attention(block).attn_dim
 
 
 def _embed_macs(backbone: Backbone) -> float:
@@ -118,7 +119,7 @@ def _embed_macs(backbone: Backbone) -> float:
     frame = torch.zeros(1, backbone.in_chans, *backbone.image_size).to(backbone.mean)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         embed(frame)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def _head_macs(backbone: Backbone) -> float:
@@ -133,7 +134,7 @@ def _head_macs(backbone: Backbone) -> float:
         tokens = torch.zeros(1, keys, backbone.dim).to(backbone.mean)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             pool(tokens)
-        return total + counter.get_total_flops() / 2
+        return total + float(counter.get_total_flops()) / 2
     key_values = float(pool.kv.weight.numel())
     latent = _linear_macs(pool) - key_values
     attention = 2.0 * pool.num_heads * pool.head_dim * keys

@@ -39,10 +39,12 @@ class Relaxation:
 
     def noise(self, like: Tensor) -> Tensor:
         """Logistic noise of the shape of ``like``: one sample per token, shared by its blocks."""
+        # In float32 always: in half precision 1 - 1e-6 is 1, and its noise would be infinite.
         uniform = torch.rand(
-            like.shape, generator=self.generator, device=like.device, dtype=like.dtype
+            like.shape, generator=self.generator, device=like.device, dtype=torch.float32
         ).clamp(1e-6, 1 - 1e-6)
-        return self.noise_scale * (uniform.log() - (-uniform).log1p())
+        noise: Tensor = self.noise_scale * (uniform.log() - (-uniform).log1p())
+        return noise.to(like.dtype)
 
     def __call__(self, logit: Tensor) -> Tensor:
         """Decision in [0, 1] for noisy logits of any shape; exactly 0 or 1 when ``hard``."""

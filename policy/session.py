@@ -1,23 +1,25 @@
 """One session serves s streams in lock-step: a frame of each in, a result for each out."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
+from policy.budget import check_budget
 from policy.cost import BackboneMacs
 from policy.gates.base import Gate, Masks
 from policy.records import FrameResult
 from policy.relax import Relaxation
 from policy.reuse.base import FrameGate, Mechanism
 from policy.reuse.compact import CompactKV
+from policy.reuse.dry import DryKV
 from policy.reuse.kv import GatheredKV, MaskedKV
 from policy.state import GateState, Streams
 
-Execution = Literal["auto", "masked", "gathered", "compact"]
+Execution = Literal["auto", "masked", "gathered", "compact", "dry"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class SessionState(Streams):
     Attributes:
         gate: What gates may know.
         caches: The mechanism's.
-        logits: Last output, [s, k], repeated while a gate holds; likewise the next two.
-        features: [s, d].
-        patches: [s, p, d].
+        logits: Last output, [s, k], repeated while a gate holds; empty for gates that never do.
+        features: Likewise, [s, d].
+        patches: Likewise, [s, p, d].
     """
 
     gate: GateState
@@ -53,7 +55,9 @@ class ReuseSession:
             its calibration. None leaves the gate's own knob.
         execution: "gathered" computes selected rows block by block; "compact" gathers them once
             per frame, where masks are shared or nested; "auto" picks between these two; "masked"
-            computes everything and mixes, for training.
+            computes everything and mixes, for training; "dry" follows a shared mask and computes
+            nothing, so that only ``recompute``, ``spent`` and ``macs`` of its results mean
+            anything.
         relaxation: In training, how decisions let gradients through; needs "masked".
         seed: Of random policies.
 
@@ -72,6 +76,8 @@ class ReuseSession:
         relaxation: Relaxation | None = None,
         seed: int = 0,
     ) -> None:
+        if execution not in get_args(Execution):
+            raise ValueError(f"execution must be one of {get_args(Execution)}, got {execution!r}")
         if relaxation is not None and execution != "masked":
             raise ValueError('relaxed decisions need execution="masked"')
         self.backbone = backbone
@@ -88,12 +94,18 @@ class ReuseSession:
 
     @property
     def budget(self) -> float | None:
-        """Asked mean fraction of the dense frame's MACs; set it at any time."""
+        """Asked mean fraction of the dense frame's MACs; set it at any time.
+
+        None goes back to the gate's own knob.
+        """
         return self._budget
 
     @budget.setter
     def budget(self, budget: float | None) -> None:
-        if budget is not None:
+        if budget is None:
+            self.knob = self.gate.knob
+        else:
+            check_budget(budget)
             if self.gate.calibration is None:
                 raise RegateError(
                     f"the {self.gate.name} gate has no calibration, so budget {budget:g} cannot "
@@ -110,11 +122,20 @@ class ReuseSession:
         return self.state.nbytes // len(self.state.gate.frame)
 
     def reset(self, stream: int | None = None) -> None:
-        """Forget one stream, or all: its next frame is dense."""
+        """Forget one stream, or all: its next frame is dense.
+
+        Raises:
+            RegateError: If there is no such stream.
+        """
         if stream is None or self.state is None:
             self.state = None
             return
         gate = self.state.gate
+        if not 0 <= stream < len(gate.frame):
+            raise RegateError(
+                f"there is no stream {stream} to reset: the session serves {len(gate.frame)}, "
+                "counted from 0"
+            )
         fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1])
         index = torch.tensor([stream], device=gate.frame.device)
         self.state = replace(self.state, gate=gate.put(index, fresh))
@@ -134,11 +155,10 @@ class ReuseSession:
             state = self.state or self._fresh(len(frames))
             knob = torch.as_tensor(self.knob, device=frames.device).expand(len(frames))
             held = self.gate.hold(state.gate, knob)
-            if held is not None:
-                held = held & (state.gate.frame > 0)
-            if held is None or not held.any():
+            if held is None:
                 self.state, result = self._compute(frames, state, knob)
             else:
+                held = held & (state.gate.frame > 0)
                 self.state, result = self._compute_some(frames, state, knob, held)
             return result
 
@@ -146,7 +166,7 @@ class ReuseSession:
         backbone = self.backbone
         patches = backbone.num_tokens - backbone.num_prefix_tokens
         seeds = torch.arange(streams, device=backbone.mean.device) + self.seed
-        # Width of the outputs is learned from the first result; until then there is none to hold.
+        # A gate that holds fills these on the first frame, which is never held.
         nothing = backbone.mean.new_zeros(streams, 0)
         return SessionState(
             gate=GateState.fresh(seeds, patches),
@@ -159,25 +179,19 @@ class ReuseSession:
     def _compute(
         self, frames: Tensor, state: SessionState, knob: Tensor
     ) -> tuple[SessionState, FrameResult]:
-        """One frame of streams none of which is held."""
+        """One frame of streams none of which is held; no output is kept to be repeated."""
         forced = state.gate.frame == 0
         gate = FrameGate(self.gate, state.gate, knob, forced, self.backbone, self.relaxation)
-        tokens, caches, masks = self._mechanism.step(
-            self.backbone, self.backbone.embed(frames), state.caches, gate
-        )
+        # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
+        embedded = self.backbone.embed(frames).to(frames.dtype)
+        tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
         macs = self.macs.frame(recompute)
         asked = ~forced.cpu()
         macs[asked] += self.macs.gate(self.gate, recompute)[asked]
         prefix = self.backbone.num_prefix_tokens
-        after = SessionState(
-            gate=state.gate.after(recompute[:, 0, prefix:]),
-            caches=caches,
-            logits=logits,
-            features=features,
-            patches=patches,
-        )
+        after = replace(state, gate=state.gate.after(recompute[:, 0, prefix:]), caches=caches)
         result = FrameResult(
             logits=logits,
             features=features,
@@ -186,14 +200,23 @@ class ReuseSession:
             spent=macs / self.macs.dense,
             macs=macs,
             score=gate.score,
-            relaxed=masks[..., prefix:] if self.relaxation else None,
+            relaxed=masks[..., prefix:].to(tokens.dtype) if self.relaxation else None,
         )
         return after, result
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        """Patch tokens [s, n, d]; a sweep over knobs shows all streams one and the same frame."""
+        if len(frames) > 1 and frames.stride(0) == 0:
+            return self.backbone.embed(frames[:1]).expand(len(frames), -1, -1)
+        return self.backbone.embed(frames)
 
     def _compute_some(
         self, frames: Tensor, state: SessionState, knob: Tensor, held: Tensor
     ) -> tuple[SessionState, FrameResult]:
-        """One frame of streams some of which repeat their last output, at 0 MACs."""
+        """One frame of streams any of which may repeat their last output, at 0 MACs."""
+        if not held.any():
+            after, result = self._compute(frames, state, knob)
+            return _with_outputs(after, result), result
         active = (~held).nonzero().squeeze(1)
         macs = torch.zeros(len(frames), dtype=torch.float64)
         shape = (len(frames), self.backbone.depth, self.backbone.num_tokens)
@@ -202,7 +225,7 @@ class ReuseSession:
         after = replace(state, gate=state.gate.after(nothing))
         if len(active):
             part, result = self._compute(frames[active], state.select(active), knob[active])
-            after = after.put(active, part)
+            after = after.put(active, _with_outputs(part, result))
             macs[active.cpu()] = result.macs
             recompute[active] = result.recompute
         return after, FrameResult(
@@ -218,6 +241,10 @@ class ReuseSession:
         backbone = self.backbone
         expected = (backbone.in_chans, *backbone.image_size)
         cure = "pass frames through backbone.preprocess(image)"
+        if not isinstance(frame, Tensor):
+            raise RegateError(
+                f"a frame for {backbone.name} must be a tensor, got {type(frame).__name__}: {cure}"
+            )
         if frame.dim() not in (3, 4) or tuple(frame.shape[-3:]) != expected:
             raise RegateError(
                 f"a frame for {backbone.name} must be {list(expected)} (channels, height, width), "
@@ -227,6 +254,11 @@ class ReuseSession:
             raise RegateError(
                 f"a frame for {backbone.name} must be {backbone.mean.dtype}, "
                 f"got {frame.dtype}: {cure}"
+            )
+        if frame.device != backbone.mean.device:
+            raise RegateError(
+                f"the frame is on {frame.device}, but {backbone.name} is on "
+                f"{backbone.mean.device}: {cure}, or move it with .to()"
             )
         if not torch.isfinite(frame).all():
             raise RegateError(f"the frame has NaN or infinite values: drop it, or {cure}")
@@ -239,9 +271,17 @@ class ReuseSession:
         return frames
 
 
-def _mechanism(masks: Masks, execution: Execution) -> Mechanism:
+def _with_outputs(state: SessionState, result: FrameResult) -> SessionState:
+    return replace(state, logits=result.logits, features=result.features, patches=result.patches)
+
+
+def _mechanism(masks: Masks, execution: Execution) -> Mechanism[Any]:
     if execution == "masked":
         return MaskedKV()
+    if execution == "dry":
+        if masks is not Masks.SHARED:
+            raise ValueError(f"only a shared mask can be followed dry, not a {masks} one")
+        return DryKV()
     if execution == "gathered" or (execution == "auto" and masks is Masks.PER_BLOCK):
         return GatheredKV()
     return CompactKV(masks)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 # A token that did not move at all has drift 0; its logarithm must stay finite.
 DRIFT_FLOOR = 1e-6
+COSINE_FLOOR = 1e-12
 
 
 def l2_drift(tokens: Tensor, reference: Tensor) -> Tensor:
@@ -20,7 +21,8 @@ def l2_drift(tokens: Tensor, reference: Tensor) -> Tensor:
     Returns:
         L2 distance in the units of the tokens, [..., p].
     """
-    return torch.linalg.vector_norm(tokens - reference, dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(tokens - reference, dim=-1)
+    return distance
 
 
 def log_drift(tokens: Tensor, reference: Tensor) -> Tensor:
@@ -31,7 +33,7 @@ def log_drift(tokens: Tensor, reference: Tensor) -> Tensor:
 def log_cosine_drift(tokens: Tensor, reference: Tensor) -> Tensor:
     """Natural logarithm of 1 − cosine of each token and its reference, [..., p]."""
     distance = 1 - F.cosine_similarity(tokens, reference, dim=-1)
-    return distance.clamp_min(DRIFT_FLOOR**2).log()
+    return distance.clamp_min(COSINE_FLOOR).log()
 
 
 def neighbourhood(values: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -48,6 +50,24 @@ def neighbourhood(values: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor
     mean = F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
     peak = F.max_pool2d(image, 3, stride=1, padding=1)
     return mean.flatten(1), peak.flatten(1)
+
+
+def due(frame: Tensor, rate: Tensor, phase: Tensor | float) -> Tensor:
+    """Whether ``rate · frame + phase`` has just passed a whole number.
+
+    Both sides of the step are computed by one expression from whole frame numbers, so that each
+    whole number is passed exactly once in spite of rounding, and the mean over frames is the rate.
+
+    Args:
+        frame: Frames since the stream was reset, int64.
+        rate: Times per frame, in [0, 1], float64.
+        phase: In [0, 1).
+
+    Returns:
+        bool, of the arguments' common shape.
+    """
+    now = (frame * rate + phase).floor()
+    return now > ((frame - 1) * rate + phase).floor()
 
 
 def uniform_noise(seed: Tensor, frame: Tensor, block: int, count: int) -> Tensor:

@@ -104,8 +104,10 @@ class Gate(nn.Module):
     # The knob's range from most to least spending, searched when budgets are calibrated. None
     # for a policy without a knob.
     knob_range: tuple[float, float] | None = None
-    # A knob that is compared with the gate's own score can be started from the score's quantiles.
-    knob_is_score: bool = False
+    # False for a policy that holds whole frames, which may spend nothing at all.
+    decides_per_token: bool = True
+    # Whether the tokens' network-wide update (``BlockView.memory``) is read.
+    reads_memory: bool = False
 
     def __init__(self, masks: Masks = Masks.SHARED, knob: float = 0.0) -> None:
         super().__init__()
@@ -129,6 +131,11 @@ class Gate(nn.Module):
             relaxation: As in ``BlockView``.
         """
         raise AssertionError(f"{type(self).__name__} is not nested and releases nothing")
+
+    @property
+    def runs_dry(self) -> bool:
+        """Whether its masks follow from the patch embedding alone."""
+        return self.masks is Masks.SHARED and not self.reads_memory
 
     def hold(self, state: GateState, knob: Tensor) -> Tensor | None:
         """Streams whose last output is repeated before anything is computed, bool [s] or None."""

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from policy.gates.base import BlockView, Decision, all_patches
 from policy.gates.heuristic import AlwaysRecompute, ShareGate
+from policy.signals import due
 from policy.state import GateState
 
 
@@ -12,6 +13,7 @@ class HoldGate(AlwaysRecompute):
     """Repeat the first frame's output for ever, at 0 MACs: what doing nothing is worth."""
 
     name = "hold"
+    decides_per_token = False
 
     def hold(self, state: GateState, knob: Tensor) -> Tensor:
         """Every stream."""
@@ -22,11 +24,11 @@ class FrameSkipGate(ShareGate):
     """Compute a share of the frames densely and repeat the last output on the others."""
 
     name = "frame-skip"
+    decides_per_token = False
 
     def hold(self, state: GateState, knob: Tensor) -> Tensor:
         """Streams whose share of dense frames is not yet due, bool [s]."""
-        now = state.frame.double() * knob.double()
-        return now.floor() <= (now - knob.double()).floor()
+        return ~due(state.frame, knob.double(), 0.0)
 
     def decide(self, view: BlockView) -> Decision:
         """All patches, on the frames that are computed."""

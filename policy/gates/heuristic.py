@@ -7,7 +7,14 @@ from torch import Tensor
 
 from datamodules.errors import RegateError
 from policy.gates.base import BlockView, Decision, Gate, Masks, all_patches
-from policy.signals import log_cosine_drift, log_drift, uniform_noise
+from policy.signals import (
+    COSINE_FLOOR,
+    DRIFT_FLOOR,
+    due,
+    log_cosine_drift,
+    log_drift,
+    uniform_noise,
+)
 
 # Golden ratio: consecutive patches get phases that are spread as evenly as can be.
 GOLDEN = 0.6180339887498949
@@ -81,8 +88,7 @@ class PeriodicGate(ShareGate):
         patch = torch.arange(count, device=view.tokens.device, dtype=torch.float64)
         phase = torch.frac((patch + view.block) * GOLDEN)
         rate = view.knob.double().unsqueeze(1)  # [s, 1]
-        now = view.state.frame.double().unsqueeze(1) * rate + phase
-        return Decision(now.floor() > (now - rate).floor())
+        return Decision(due(view.state.frame.unsqueeze(1), rate, phase))
 
 
 class TopRGate(ShareGate):
@@ -125,7 +131,8 @@ class ThresholdGate(Gate):
 
     name = "threshold"
     knob_range = (-9.0, 9.0)
-    knob_is_score = True
+    # Drift is floored for its logarithm; above the floor, a still patch is under threshold 0.
+    least_threshold = 2 * DRIFT_FLOOR
 
     def __init__(
         self,
@@ -135,13 +142,17 @@ class ThresholdGate(Gate):
     ) -> None:
         if threshold < 0:
             raise RegateError(f"threshold must be >= 0, got {threshold}")
-        super().__init__(masks, knob=math.log(threshold) if threshold else -math.inf)
+        super().__init__(masks, knob=math.log(max(threshold, self.least_threshold)))
         self.offsets = offsets
+
+    def drift(self, view: BlockView) -> Tensor:
+        """Logarithm of what the threshold is compared with, [s, p]."""
+        return log_drift(view.tokens, view.reference)
 
     def score(self, view: BlockView) -> Tensor:
         """Log drift, relative to the block's own offset, [s, p]."""
-        score = log_drift(view.tokens, view.reference)
-        return score - self.offsets[view.block] if self.offsets else score
+        drift = self.drift(view)
+        return drift - self.offsets[view.block] if self.offsets else drift
 
     def decide(self, view: BlockView) -> Decision:
         """The patches beyond the threshold."""
@@ -158,8 +169,9 @@ class CosineGate(ThresholdGate):
 
     name = "cosine"
     knob_range = (-20.0, 1.0)
+    least_threshold = 2 * COSINE_FLOOR
 
-    def score(self, view: BlockView) -> Tensor:
+    def drift(self, view: BlockView) -> Tensor:
         """Log of 1 − cosine, [s, p]."""
         return log_cosine_drift(view.tokens, view.reference)
 

@@ -40,7 +40,7 @@ class LearnedGate(Gate):
 
     name = "gumbel"
     knob_range = (-9.0, 9.0)
-    knob_is_score = True
+    reads_memory = True
     knob_mean: Tensor
     knob_std: Tensor
 

@@ -1,0 +1,1 @@
+"""Reuse mechanisms: how a frame is computed when only some of its tokens are."""

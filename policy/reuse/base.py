@@ -1,6 +1,6 @@
 """The interface between a reuse mechanism and the session that drives it."""
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -61,10 +61,8 @@ class FrameGate:
             return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         if block and self.gate.masks is Masks.SHARED and self._mask is not None:
             return self._mask
-        # Gates look at values, not at gradients: a path through their inputs would train the
-        # decisions of one block to please the features of the next.
         tokens, reference, memory = (
-            value[:, self.prefix :].detach() for value in (tokens, reference, memory)
+            _for_gates(value[:, self.prefix :]) for value in (tokens, reference, memory)
         )
         if block and self.gate.masks is Masks.NESTED and self._carry is not None:
             decision = self.gate.release(block, tokens, self._carry, self.relaxation)
@@ -111,7 +109,8 @@ class FrameGate:
         carry = self._carry
         if block == 1:  # from all patches to the admitted ones
             carry = carry.rows((stream * patches + token - self.prefix)[is_patch])
-        decision = self.gate.release(block, tokens[is_patch].unsqueeze(0), carry, None)
+        seen = _for_gates(tokens[is_patch]).unsqueeze(0)
+        decision = self.gate.release(block, seen, carry, None)
         stays = decision.recompute.squeeze(0) | self.forced[stream[is_patch]]
         kept[is_patch] = stays
         if decision.carry is not None:
@@ -119,18 +118,21 @@ class FrameGate:
         return kept
 
 
-class Mechanism(Protocol):
+StateT = TypeVar("StateT", bound=Streams)
+
+
+class Mechanism(Protocol[StateT]):
     """How a frame is computed when only some tokens are, and what is cached for the next."""
 
     name: str
 
-    def fresh(self, backbone: Backbone, streams: int) -> Streams:
+    def fresh(self, backbone: Backbone, streams: int) -> StateT:
         """An empty state; its streams must be forced on their first frame."""
         ...
 
     def step(
-        self, backbone: Backbone, tokens: Tensor, state: Streams, gate: FrameGate
-    ) -> tuple[Tensor, Streams, Tensor]:
+        self, backbone: Backbone, tokens: Tensor, state: StateT, gate: FrameGate
+    ) -> tuple[Tensor, StateT, Tensor]:
         """One frame.
 
         Args:
@@ -144,3 +146,13 @@ class Mechanism(Protocol):
             [s, l, n], bool when serving and in [0, 1] when relaxed.
         """
         ...
+
+
+def _for_gates(value: Tensor) -> Tensor:
+    """What gates look at: values without gradients, in single precision at least.
+
+    A gradient through a gate's inputs would train the decisions of one block to please the
+    features of the next; and the logarithm of a small drift does not exist in half precision.
+    """
+    value = value.detach()
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

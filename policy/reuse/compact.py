@@ -87,7 +87,9 @@ class CompactKV:
                 flat_out.index_copy_(0, gone, active[~kept] + tail)
                 rows, active = rows[kept], active[kept]
                 counts = torch.bincount(rows // n, minlength=streams).tolist()
-                masks.append(torch.zeros_like(mask).flatten().index_fill(0, rows, True).view_as(mask))
+                masks.append(
+                    torch.zeros_like(mask).flatten().index_fill(0, rows, True).view_as(mask)
+                )
                 visited.append((rows, active))
             active = active + gathered_update(
                 block, active, rows, counts, state.keys[index], state.values[index]

@@ -16,6 +16,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from backbones.coverage import attention
 from backbones.vit import Backbone
 from policy.reuse.base import FrameGate
 from policy.reuse.rows import attend, project, update
@@ -46,9 +47,8 @@ def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
     like = backbone.mean
     shape = (streams, backbone.num_tokens, backbone.dim)
     depth = range(backbone.depth)
-    heads = [
-        (*shape[:2], block.attn.num_heads, block.attn.head_dim) for block in backbone.blocks
-    ]
+    attentions = [attention(block) for block in backbone.blocks]
+    heads = [(*shape[:2], attn.num_heads, attn.head_dim) for attn in attentions]
     return KVState(
         reference=tuple(like.new_zeros(shape) for _ in depth),
         keys=tuple(like.new_zeros(head) for head in heads),
@@ -158,8 +158,9 @@ def gathered_update(
     if not len(rows):  # a model without prefix tokens, on a frame that recomputes nothing
         return inputs
     new = project(block, inputs)
-    keys.flatten(0, 1).index_copy_(0, rows, new.keys)
-    values.flatten(0, 1).index_copy_(0, rows, new.values)
+    # Under autocast rows come in half precision, and a cache is written in its own.
+    keys.flatten(0, 1).index_copy_(0, rows, new.keys.to(keys.dtype))
+    values.flatten(0, 1).index_copy_(0, rows, new.values.to(values.dtype))
     attended = torch.cat(
         [
             attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
@@ -167,7 +168,7 @@ def gathered_update(
             if len(queries)
         ]
     )
-    return update(block, inputs, attended, new.gate)
+    return update(block, inputs, attended, new.gate).to(inputs.dtype)
 
 
 def _mix(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from backbones.coverage import attention
+
 
 @dataclass(frozen=True)
 class Projected:
@@ -23,7 +25,7 @@ class Projected:
 
 def project(block: Block, rows: Tensor) -> Projected:
     """From a block's input rows [..., d] to queries, keys and values."""
-    attn = block.attn
+    attn = attention(block)
     normed = block.norm1(rows)
     queries, keys, values = (
         attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(-3)
@@ -48,7 +50,7 @@ def attend(block: Block, queries: Tensor, keys: Tensor, values: Tensor) -> Tenso
         queries.transpose(1, 2),
         keys.transpose(1, 2),
         values.transpose(1, 2),
-        scale=block.attn.scale,
+        scale=attention(block).scale,
     )
     return merged.transpose(1, 2).flatten(-2)
 
@@ -58,10 +60,10 @@ def update(block: Block, rows: Tensor, attended: Tensor, gate: Tensor | None) ->
 
     Dropout and drop path are left out because a backbone never leaves eval mode.
     """
-    attn = block.attn
+    attn = attention(block)
     attended = attn.norm(attended)
     if gate is not None:
         attended = attended * gate
-    first = block.ls1(attn.proj(attended))
+    first: Tensor = block.ls1(attn.proj(attended))
     second: Tensor = block.ls2(block.mlp(block.norm2(rows + first)))
     return first + second

@@ -1,4 +1,4 @@
-"""Runs of the command line on a task of three weights."""
+"""Runs of the command line on a task of three weights, and small backbones of every family."""
 
 import os
 import subprocess
@@ -45,3 +45,95 @@ def regate(tiny):
         )
 
     return call
+
+
+FAMILIES = {
+    "vit_tiny": ("vit_tiny_patch16_224", {}),
+    "vit_small": ("vit_small_patch16_224", {"num_heads": 6}),
+    "vit_base": ("vit_base_patch16_224", {"num_heads": 12}),
+    "deit": ("deit_tiny_patch16_224", {}),
+    "deit_distilled": ("deit_tiny_distilled_patch16_224", {}),
+    "deit3": ("deit3_small_patch16_224", {}),
+    "dinov2": ("vit_small_patch14_dinov2", {"img_size": 56}),
+    "dinov2_registers": ("vit_small_patch14_reg4_dinov2", {"img_size": 56}),
+    "dinov2_swiglu": ("vit_giant_patch14_dinov2", {"img_size": 56}),
+    "siglip": ("vit_base_patch16_siglip_224", {}),
+    "siglip_average": ("vit_base_patch16_siglip_gap_224", {}),
+    "clip": ("vit_base_patch16_clip_224", {}),
+    "aimv2": ("aimv2_large_patch14_224", {"img_size": 56}),
+    "qk_norm": ("vit_tiny_patch16_224", {"qk_norm": True}),
+    "scale_norm": ("vit_tiny_patch16_224", {"scale_attn_norm": True, "scale_mlp_norm": True}),
+    "gated_attention": ("vit_tiny_patch16_224", {}),
+    "average_pool": ("vit_tiny_patch16_224", {"global_pool": "avg", "class_token": False}),
+    "dynamic_size": ("vit_tiny_patch16_224", {"dynamic_img_size": True, "global_pool": "avgmax"}),
+    "refined_pool": ("vit_tiny_patch16_224", {"global_pool": "prr"}),
+    "hybrid": ("vit_tiny_r_s16_p8_224", {"img_size": 64}),
+}
+"""One of each kind of covered model, by timm name and what makes it differ from a plain ViT."""
+
+
+@pytest.fixture(scope="session")
+def make_backbone():
+    """Build a small float32 backbone of a family: 3 blocks of width 48 over 4 x 4 patches."""
+    import timm
+    import torch
+    from timm.layers import Attention
+
+    from backbones import Backbone
+    from datamodules.geometry import ResizeCrop
+
+    def make(family="vit_tiny", **changes):
+        name, options = FAMILIES[family]
+        small = {"embed_dim": 48, "depth": 3, "num_heads": 3, "img_size": 64, "num_classes": 7}
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            model = timm.create_model(name, **(small | options | changes))
+            if family == "gated_attention":  # no model in timm asks for it yet
+                for block in model.blocks:
+                    block.attn = Attention(48, num_heads=3, qkv_bias=True, gated=True)
+            # As initialised, LayerScale hides a block's update and every norm and bias is idle.
+            for parameter in model.parameters():
+                if parameter.dim() == 2:
+                    torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+                elif parameter.dim() < 4:
+                    parameter.add_(0.5 * torch.randn_like(parameter))
+        size = tuple(model.patch_embed.img_size)
+        return Backbone(model, name, ResizeCrop(size), (0.5,) * 3, (0.5,) * 3)
+
+    return make
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request):
+    """Name of each covered family in turn."""
+    return request.param
+
+
+@pytest.fixture
+def backbone(make_backbone):
+    """A small plain ViT: 16 patches and a class token."""
+    return make_backbone()
+
+
+@pytest.fixture(scope="session")
+def make_frames():
+    """Frames of a few streams in which about half of the patches move from frame to frame."""
+    import torch
+
+    def make(backbone, steps, streams=1, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*shape):
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+        height, width = backbone.image_size
+        frame = normal(streams, 3, height, width)
+        frames = [frame]
+        for _ in range(steps - 1):
+            moving = normal(streams, 1, height // 16, width // 16) > 0
+            moving = torch.nn.functional.interpolate(moving.double(), (height, width))
+            frame = frame + 0.5 * moving * normal(streams, 3, height, width)
+            frames.append(frame)
+        return torch.stack(frames).to(backbone.mean)  # [t, s, c, h, w]
+
+    return make
