@@ -49,10 +49,9 @@ def split_groups(groups: Sequence[str], options: SplitOptions) -> dict[str, Spli
             f"{len(distinct)} ({', '.join(distinct)}); add videos, or group them more finely."
         )
     order = [distinct[i] for i in np.random.default_rng(options.seed).permutation(len(distinct))]
-    calibration = max(1, round(options.calibration * len(order)))
-    test = max(1, round(options.test * len(order)))
-    # With few groups, rounding up both must not use up those to train on.
-    test = min(test, len(order) - calibration - 1)
+    # With few groups, rounding must not use up those that the others need.
+    calibration = min(max(1, round(options.calibration * len(order))), len(order) - 2)
+    test = min(max(1, round(options.test * len(order))), len(order) - calibration - 1)
     found: dict[str, Split] = dict.fromkeys(order, "train")
     found |= dict.fromkeys(order[:calibration], "calibration")
     found |= dict.fromkeys(order[calibration : calibration + test], "test")
