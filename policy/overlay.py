@@ -37,12 +37,12 @@ class Caption:
     """What the strip below the frame says.
 
     Attributes:
-        label: The frame's top-1 class, or what else it was recognised as.
+        label: What the frame shows, by the gated model.
         spent: Fraction of the dense frame's MACs.
         budget: The mean fraction asked for; None where a knob was set instead.
         macs: Spent in MACs.
         dense_macs: MACs of a dense frame.
-        dense_label: What the dense model says; None where it was not run.
+        dense: What the dense model says to it; "" where it was not asked.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Caption:
     budget: float | None
     macs: float
     dense_macs: float
-    dense_label: str | None = None
+    dense: str = ""
 
 
 def draw_overlay(
@@ -130,13 +130,8 @@ def _strip(caption: Caption, width: int) -> NDArray[np.uint8]:
     strip = Image.new("RGB", (width, 3 * line + margin), STRIP)
     draw = ImageDraw.Draw(strip)
     room = width - 2 * margin
-    if caption.dense_label is None:
-        verdict = ""
-    elif caption.dense_label == caption.label:
-        verdict = "= dense"
-    else:
-        verdict = "dense: " + _cut(caption.dense_label, font, room * 0.45)
-    side = round(draw.textlength(verdict, font)) if verdict else 0
+    verdict = _cut(caption.dense, font, room * 0.5)
+    side = round(draw.textlength(verdict, font))
     draw.text((margin, margin), _cut(caption.label, font, room - side - size), INK, font)
     draw.text((width - margin - side, margin), verdict, FAINT, font)
     asked = "" if caption.budget is None else f"   asked {caption.budget:.2f}"
