@@ -142,7 +142,8 @@ class Backbone(nn.Module):
         """From frames [b, c, h, w] to the first block's input [b, n, d]."""
         vit = self.vit
         tokens: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(frames))))
-        return tokens
+        # Without prefix tokens nothing has undone the transpose in the patch embedding.
+        return tokens.contiguous()
 
     def head(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the last block's output [b, n, d] to what users read.

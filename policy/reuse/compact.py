@@ -20,6 +20,7 @@ from backbones.vit import Backbone
 from policy.gates.base import Masks
 from policy.reuse.base import FrameGate
 from policy.reuse.kv import fresh_kv_state, gathered_update
+from policy.reuse.rows import as_rows
 from policy.state import Streams
 
 
@@ -72,10 +73,10 @@ class CompactKV:
         streams, n, _ = tokens.shape
         mask = gate.mask(0, tokens, state.reference, state.sums[0])
         out = tokens + state.sums[0]
-        flat_out = out.flatten(0, 1)
+        flat_out = as_rows(out)
         rows = mask.flatten().nonzero().squeeze(1)
-        active = tokens.flatten(0, 1).index_select(0, rows)
-        state.reference.flatten(0, 1).index_copy_(0, rows, active)
+        active = as_rows(tokens).index_select(0, rows)
+        as_rows(state.reference).index_copy_(0, rows, active)
         counts = mask.sum(1).tolist()
         masks = [mask]
         visited = [(rows, active)]
@@ -83,7 +84,7 @@ class CompactKV:
             if index and self.nested:
                 kept = gate.keep(index, active, rows, n)
                 gone = rows[~kept]
-                tail = state.sums[index].flatten(0, 1).index_select(0, gone)
+                tail = as_rows(state.sums[index]).index_select(0, gone)
                 flat_out.index_copy_(0, gone, active[~kept] + tail)
                 rows, active = rows[kept], active[kept]
                 counts = torch.bincount(rows // n, minlength=streams).tolist()
@@ -96,7 +97,7 @@ class CompactKV:
             )
         flat_out.index_copy_(0, rows, active)
         for total, (places, inputs) in zip(state.sums, visited, strict=True):
-            total.flatten(0, 1).index_copy_(0, places, flat_out.index_select(0, places) - inputs)
+            as_rows(total).index_copy_(0, places, flat_out.index_select(0, places) - inputs)
         if not self.nested:
             masks = masks * backbone.depth
         return out, state, torch.stack(masks, dim=1)

@@ -19,7 +19,7 @@ from torch import Tensor
 from backbones.coverage import attention
 from backbones.vit import Backbone
 from policy.reuse.base import FrameGate
-from policy.reuse.rows import attend, project, update
+from policy.reuse.rows import as_rows, attend, project, update
 from policy.state import Streams
 
 
@@ -123,12 +123,12 @@ class GatheredKV:
             mask = gate.mask(index, x, state.reference[index], state.memory)
             masks.append(mask)
             rows = mask.flatten().nonzero().squeeze(1)
-            inputs = x.flatten(0, 1).index_select(0, rows)
+            inputs = as_rows(x).index_select(0, rows)
             counts = mask.sum(1).tolist()
             keys, values = state.keys[index], state.values[index]
             change = gathered_update(block, inputs, rows, counts, keys, values)
-            state.updates[index].flatten(0, 1).index_copy_(0, rows, change)
-            state.reference[index].flatten(0, 1).index_copy_(0, rows, inputs)
+            as_rows(state.updates[index]).index_copy_(0, rows, change)
+            as_rows(state.reference[index]).index_copy_(0, rows, inputs)
             x = x + state.updates[index]
         state.memory.copy_(x - tokens)
         return x, state, torch.stack(masks, dim=1)
@@ -159,8 +159,8 @@ def gathered_update(
         return inputs
     new = project(block, inputs)
     # Under autocast rows come in half precision, and a cache is written in its own.
-    keys.flatten(0, 1).index_copy_(0, rows, new.keys.to(keys.dtype))
-    values.flatten(0, 1).index_copy_(0, rows, new.values.to(values.dtype))
+    as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
+    as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
     attended = torch.cat(
         [
             attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)

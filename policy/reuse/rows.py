@@ -23,6 +23,14 @@ class Projected:
     gate: Tensor | None
 
 
+def as_rows(tokens: Tensor) -> Tensor:
+    """Tokens [s, n, ...] as rows [s · n, ...] of the same memory, so that writes reach it.
+
+    ``flatten`` would do the same, but hand out a copy where strides do not fit and lose the writes.
+    """
+    return tokens.view(-1, *tokens.shape[2:])
+
+
 def project(block: Block, rows: Tensor) -> Projected:
     """From a block's input rows [..., d] to queries, keys and values."""
     attn = attention(block)
