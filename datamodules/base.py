@@ -94,6 +94,9 @@ class ClipDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Training clips, shuffled by (seed, epoch), resumable in mid-epoch."""
+        if getattr(self.trainer, "overfit_batches", 0):
+            # Lightning wants the same few clips in each epoch, and would refuse another sampler.
+            return eval_loader(self.dataset("train"), self.batch_size, self.num_workers)
         return TrainingLoader(self.dataset("train"), self.batch_size, self.num_workers, self.seed)
 
     def val_dataloader(self) -> DataLoader[Clip]:

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from datamodules.base import SPLITS, ClipDataModule, ClipDataset, Split
+from datamodules.base import SPLITS, ClipDataModule, ClipDataset, Json, Split
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import Clip
@@ -69,6 +69,10 @@ class SyntheticClips(ClipDataModule):
             "calibration": calibration_clips,
             "test": test_clips,
         }
+
+    def describe(self) -> dict[str, Json]:
+        """Also how long the clips are."""
+        return super().describe() | {"num_frames": self.num_frames}
 
     def dataset(self, split: Split) -> ClipDataset:
         """The clips of one split."""

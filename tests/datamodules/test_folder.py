@@ -51,6 +51,14 @@ def test_batches_come_through_the_loaders(folder):
     assert len(next(iter(data.val_dataloader())).names) == 1
 
 
+def test_worker_processes_decode_the_same_frames(folder):
+    here, there = make(folder), make(folder, num_workers=2)
+
+    for one, other in zip(here.train_dataloader(), there.train_dataloader(), strict=True):
+        assert one.names == other.names
+        assert torch.equal(one.frames, other.frames)
+
+
 def test_predict_takes_every_video_once_whatever_its_split(folder):
     names = [name for batch in make(folder).predict_dataloader() for name in batch.names]
 

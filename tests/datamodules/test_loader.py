@@ -194,6 +194,15 @@ def test_a_killed_run_resumes_on_the_batch_it_had_reached(tmp_path, stop_after, 
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_overfitting_sees_the_same_batches_in_each_epoch(tmp_path):
+    trainer(tmp_path, max_epochs=2, overfit_batches=2, enable_checkpointing=False).fit(
+        Recorder(tmp_path), DrawData()
+    )
+
+    assert lines(tmp_path / "train-0.jsonl") == [[0, 1], [2, 3], [0, 1], [2, 3]]
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_two_processes_share_the_clips_resume_and_predict_each_once(tmp_path):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     settings = {"strategy": "ddp_fork", "devices": 2}
