@@ -17,7 +17,7 @@ WRITER = """
 import sys, torch
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
 for number in range(10**9):
-    state = {"number": number, "weights": torch.full((2_000_000,), float(number))}
+    state = {"number": number, "weights": torch.full((4_000_000,), float(number))}
     AtomicCheckpointIO().save_checkpoint(state, sys.argv[1])
     print(number, flush=True)
 """
@@ -32,13 +32,13 @@ def test_a_kill_in_mid_write_leaves_a_whole_checkpoint(tmp_path):
     temporary = tmp_path / ".last.ckpt.tmp"
     deadline = time.monotonic() + 60
     while not _size(temporary) and time.monotonic() < deadline:
-        pass  # wait until the next write has begun
+        time.sleep(1e-4)  # until the next write has begun
     writer.kill()
     writer.communicate()
 
     state = AtomicCheckpointIO().load_checkpoint(path)
 
-    assert state["weights"].shape == (2_000_000,)
+    assert state["weights"].shape == (4_000_000,)
     assert (state["weights"] == state["number"]).all()
 
 

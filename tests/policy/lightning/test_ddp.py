@@ -20,12 +20,14 @@ def test_two_processes_train_on_each_clip_once_an_epoch(tiny, regate):
         assert len(names) == len(set(names)) == 6
 
 
-def test_two_processes_predict_each_clip_once(tiny, regate):
+@pytest.mark.slow
+def test_two_processes_predict_each_of_three_clips_once(tiny, regate):
+    """A sampler that shares out evenly would give one clip twice."""
     done = regate("predict", "--model.log", "log", "--return_predictions", "false", *DDP)
 
     assert done.returncode == 0, done.stderr
     seen = sorted((rank, name) for _, rank, name in lines_of(tiny / "log"))
-    assert seen == [("0", "clip0"), ("1", "clip1")]
+    assert seen == [("0", "clip0"), ("0", "clip2"), ("1", "clip1")]
 
 
 @pytest.mark.slow

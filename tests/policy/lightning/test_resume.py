@@ -31,15 +31,14 @@ def state(folder):
     ]
 
 
-@pytest.mark.parametrize("step", [4, 9])
-def test_killed_in_mid_epoch_and_resumed_there(tiny, regate, every_step, step):
+def test_killed_in_mid_epoch_and_resumed_there(tiny, regate, every_step):
     main([*FIT, "--run_dir", "whole", "--model.log", "whole.log"])
 
     killed = regate(
-        *FIT, *every_step, "--run_dir", "cut", "--model.log", "cut.log", "--model.kill_at", step
+        *FIT, *every_step, "--run_dir", "cut", "--model.log", "cut.log", "--model.kill_at", 9
     )
     assert killed.returncode == -9
-    assert len((tiny / "cut.log").read_text().splitlines()) == step
+    assert len((tiny / "cut.log").read_text().splitlines()) == 9
     main([*FIT, *every_step, "--run_dir", "cut", "--model.log", "cut.log", "--ckpt_path", "last"])
 
     # The same clips with the same losses in the same order, none twice and none left out.

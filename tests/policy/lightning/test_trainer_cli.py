@@ -101,6 +101,7 @@ def test_predict_sees_each_clip_once(tiny):
     assert [line.split()[2] for line in (tiny / "log").read_text().splitlines()] == [
         "clip0",
         "clip1",
+        "clip2",
     ]
 
 

@@ -50,7 +50,7 @@ class TinyData(LightningDataModule):
         return TrainingLoader(TinyClips(self.count), batch_size=1, num_workers=0, seed=3)
 
     def val_dataloader(self):
-        return eval_loader(TinyClips(2), batch_size=1, num_workers=0)
+        return eval_loader(TinyClips(3), batch_size=1, num_workers=0)
 
     test_dataloader = predict_dataloader = val_dataloader
 
