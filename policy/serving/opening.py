@@ -1,0 +1,121 @@
+"""From the words of a command line to a session that is ready for frames."""
+
+from pathlib import Path
+
+import torch
+
+from backbones.loading import load_backbone
+from backbones.vit import Backbone
+from datamodules.errors import RegateError
+from policy.gate_file import load_gate, read_metadata
+from policy.gates.base import Gate
+from policy.gates.heuristic import ThresholdGate
+from policy.policies import build_gate
+from policy.session import ReuseSession
+
+DEFAULT_BUDGET = 0.25
+
+
+def open_session(
+    gate: str,
+    backbone: str = "",
+    weights: str = "pretrained",
+    budget: float | None = None,
+    knob: float | None = None,
+    image_size: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> ReuseSession:
+    """Load a gate and its backbone.
+
+    Args:
+        gate: A gate file, or the name of a policy that needs none.
+        backbone: timm's name; a gate file's own if empty.
+        weights: "pretrained", a local file, or "random".
+        budget: Mean fraction of the dense frame's MACs; 0.25 for a calibrated gate if neither
+            this nor ``knob`` is given.
+        knob: The gate's own setting instead of a budget.
+        image_size: Side of the input in pixels; the model's own if None.
+        device: As torch names it.
+        seed: Of random policies.
+
+    Raises:
+        RegateError: If anything does not exist or does not fit.
+    """
+    if budget is not None and knob is not None:
+        raise RegateError(
+            f"--budget {budget:g} and --knob {knob:g} both set how much is spent: give one of them"
+        )
+    on = _device(device)
+    from_file = Path(gate).is_file()
+    if not from_file and (Path(gate).suffix or "/" in gate):
+        raise RegateError(
+            f"there is no gate file {gate}: give one that `regate fit` or `regate export` wrote, "
+            "or the name of a policy such as threshold"
+        )
+    if not backbone:
+        if not from_file:
+            raise RegateError(
+                f"the policy {gate} fits any backbone: say which with --backbone, for example "
+                "--backbone vit_tiny_patch16_224"
+            )
+        backbone = str(read_metadata(gate)["backbone"])
+    model = load_backbone(backbone, weights, image_size).to(on)
+    built = load_gate(gate, model) if from_file else build_gate(gate)
+    built.to(on)
+    if knob is None and budget is None:
+        if built.calibration is not None:
+            budget = DEFAULT_BUDGET
+        elif not from_file:  # a file without calibration brings its knob
+            _check_needs_no_knob(built)
+    session = ReuseSession(model, built, budget, seed=seed)
+    if knob is not None:
+        session.knob = _checked_knob(built, knob)
+    return session
+
+
+def describe(backbone: Backbone, gate: Gate) -> dict[str, object]:
+    """What the numbers of a run depend on besides the frames, for its JSON file."""
+    return {
+        "backbone": backbone.name,
+        "fingerprint": backbone.fingerprint,
+        "image_size": list(backbone.image_size),
+        "policy": gate.name,
+        "masks": str(gate.masks),
+        "device": str(backbone.mean.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "fused_attention": all(block.attn.fused_attn for block in backbone.blocks),
+    }
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RegateError(
+            f"the device {name!r} is not there: give cpu, or cuda on a machine that has one"
+        ) from error
+    return device
+
+
+def _check_needs_no_knob(gate: Gate) -> None:
+    if gate.knob_range is not None:
+        first, last = gate.knob_range
+        raise RegateError(
+            f"the policy {gate.name} has a knob and no calibration that turns a budget into it: "
+            f"give --knob, from {first:g} (spends most) to {last:g}, or a calibrated gate file"
+        )
+
+
+def _checked_knob(gate: Gate, knob: float) -> float:
+    if gate.knob_range is None:
+        raise RegateError(f"the policy {gate.name} has no knob: leave --knob {knob:g} out")
+    low, high = sorted(gate.knob_range)
+    if not low <= knob <= high:
+        raise RegateError(
+            f"the knob of {gate.name} must be in [{low:g}, {high:g}], got {knob:g}"
+            + (": it is the threshold's logarithm" if isinstance(gate, ThresholdGate) else "")
+        )
+    return knob

@@ -1,0 +1,120 @@
+"""The loop that serves a session: one decoded frame in, one gated result out, dense beside it."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from datamodules.errors import RegateError
+from datamodules.video import VideoFrame
+from policy.records import FrameResult
+from policy.session import ReuseSession
+
+ArgsP = ParamSpec("ArgsP")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Served:
+    """One frame and what became of it.
+
+    Attributes:
+        number: Counts the frames of the run from 0.
+        frame: As decoded.
+        result: Of the session, s = 1.
+        restart: Why the session began afresh with this frame, for people; "" if it went on.
+        ms: Latency of ``ReuseSession.step``, milliseconds.
+        preprocess_ms: Of resize, crop and normalisation, which dense pays just so.
+        dense: Logits of the untouched model on the same frame, [1, k]; None if not asked for.
+        dense_ms: Its latency, measured in turns with the gated one.
+    """
+
+    number: int
+    frame: VideoFrame
+    result: FrameResult
+    restart: str
+    ms: float
+    preprocess_ms: float
+    dense: Tensor | None = None
+    dense_ms: float | None = None
+
+
+def serve(
+    frames: Iterable[VideoFrame], session: ReuseSession, compare_dense: bool = True
+) -> Iterator[Served]:
+    """Pass frames through a session of one stream.
+
+    The session is reset where a frame cannot follow the one before: at a new file, and where the
+    size changes. Nothing is kept of a frame, so that a stream may run for ever.
+
+    Args:
+        frames: From ``datamodules.sources.open_source``.
+        session: Its backbone is also the dense model.
+        compare_dense: Run that too, on every frame. Gated and dense take turns in going first, so
+            that neither profits from what the other left in the processor's caches.
+
+    Raises:
+        RegateError: If a frame does not fit, or the backbone's output is not finite.
+    """
+    backbone = session.backbone
+    device = backbone.mean.device
+    before: VideoFrame | None = None
+    # The first call of a process pays for thread pools and kernels, which is no frame's latency.
+    _dense(session, backbone.mean.new_zeros(backbone.in_chans, *backbone.image_size))
+    for number, frame in enumerate(frames):
+        restart = _restart(before, frame)
+        if restart:
+            session.reset()
+        before = frame
+        tensor, preprocess_ms = _timed(device, backbone.preprocess, frame.image)
+        dense, dense_ms = None, None
+        if compare_dense and number % 2:
+            dense, dense_ms = _dense(session, tensor)
+        result, ms = _timed(device, session.step, tensor)
+        if compare_dense and not number % 2:
+            dense, dense_ms = _dense(session, tensor)
+        if not torch.isfinite(result.logits).all():
+            raise RegateError(
+                f"{backbone.name} gave NaN or infinite logits on frame {frame.index} of "
+                f"{frame.name}: its weights are damaged, so load others with --weights"
+            )
+        yield Served(number, frame, result, restart, ms, preprocess_ms, dense, dense_ms)
+
+
+def _restart(before: VideoFrame | None, frame: VideoFrame) -> str:
+    if before is None:
+        return "the first frame"
+    if before.name != frame.name:
+        return f"{frame.name} begins"
+    (height, width), (old_height, old_width) = frame.image.shape[:2], before.image.shape[:2]
+    if (height, width) != (old_height, old_width):
+        return f"the size changed from {old_width}x{old_height} to {width}x{height}"
+    return ""
+
+
+def _dense(session: ReuseSession, frame: Tensor) -> tuple[Tensor, float]:
+    with torch.no_grad():
+        return _timed(frame.device, session.backbone.forward, frame.unsqueeze(0))
+
+
+def _timed(
+    device: torch.device,
+    function: Callable[ArgsP, ResultT],
+    *args: ArgsP.args,
+    **kwargs: ArgsP.kwargs,
+) -> tuple[ResultT, float]:
+    """A result and the milliseconds until it is really there."""
+    _settle(device)
+    start = time.perf_counter()
+    result = function(*args, **kwargs)
+    _settle(device)
+    return result, 1000 * (time.perf_counter() - start)
+
+
+def _settle(device: torch.device) -> None:
+    # An accelerator returns from a call before it has computed.
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

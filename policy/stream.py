@@ -1,0 +1,164 @@
+"""The command ``regate stream``: a gate at work on a video, and what it saves."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain, islice
+from pathlib import Path
+
+from datamodules.containers import probe
+from datamodules.errors import RegateError
+from datamodules.sources import open_source
+from datamodules.video import VideoFrame
+from datamodules.video_writer import VideoWriter
+from policy.provenance import command, commit
+from policy.serving.files import OverlayFile, playing_rate, rows_file
+from policy.serving.interrupt import interruptible
+from policy.serving.naming import class_names as names_of
+from policy.serving.opening import describe, open_session
+from policy.serving.rows import Sink, frame_row
+from policy.serving.serve import Served, serve
+from policy.serving.show import print_summary, showing
+from policy.serving.totals import Summary, Totals
+from policy.session import ReuseSession
+
+
+def stream(
+    source: str,
+    *,
+    gate: str,
+    budget: float | None = None,
+    backbone: str = "",
+    weights: str = "pretrained",
+    overlay: str | None = None,
+    json: str | None = None,
+    fps: float | None = None,
+    max_frames: int | None = None,
+    compare_dense: bool = True,
+    verbose: bool = False,
+    device: str = "cpu",
+    class_names: str = "",
+    knob: float | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+) -> Summary:
+    """Run a gate over a video and print, frame by frame, what it sees and what it spends.
+
+    At the end, or at Ctrl-C, follows a summary beside the dense model, which runs on the same
+    frames in turns with the gated one.
+
+    Args:
+        source: A video file, a folder or a glob of them, a camera number, an rtsp:// or http://
+            address, or - for standard input.
+        gate: A gate file, or the name of a policy that needs none, such as threshold with --knob.
+        budget: Mean fraction of the dense frame's MACs to spend, in (0, 1]; 0.25 for a gate file.
+        backbone: timm's name of the model; a gate file knows its own.
+        weights: "pretrained", or a local .safetensors or .pth file.
+        overlay: Write the frames with recomputed patches marked to this .mp4 file.
+        json: Write the numbers of each frame and the summary to this file.
+        fps: Show the source at this many frames per second; every frame by default.
+        max_frames: Stop after so many.
+        compare_dense: Run the dense model beside, for agreement and latency.
+        verbose: Print a line per frame on a terminal too, as is done for a file or a pipe.
+        device: cpu, cuda, cuda:1, ...
+        class_names: Names of the classes as cat,dog or a text file with one per line; ImageNet's
+            are known.
+        knob: The policy's own setting instead of a budget: the share of patches for random,
+            periodic and top-r (of frames for frame-skip), the logarithm of the threshold for
+            threshold and cosine.
+        image_size: Side of the model's input in pixels; its own by default.
+        seed: Of random policies.
+
+    Raises:
+        RegateError: If the source, the gate or the backbone cannot be used, or a file not written.
+    """
+    _check(source, (overlay, json), max_frames)
+    with ExitStack() as stack:
+        # Whatever can fail early does: outputs, then the source, then the slow loading.
+        rows = stack.enter_context(rows_file(json))
+        frames, rate = _open(source, fps)
+        writer = stack.enter_context(VideoWriter(overlay, rate)) if overlay else None
+        session = open_session(gate, backbone, weights, budget, knob, image_size, device, seed)
+        names = names_of(session.backbone, class_names)
+        sinks: list[Sink] = [rows] if rows else []
+        if writer:
+            sinks.append(OverlayFile(writer, session))
+        with showing(verbose, compare_dense, _length(source, fps, max_frames)) as show:
+            served = serve(islice(frames, max_frames), session, compare_dense)
+            summary = run(served, session, names, [*sinks, show], max_frames)
+        if rows:
+            rows.finish(summary, _meta(source, gate, session))
+    print_summary(summary, f"{session.gate.name} on {session.backbone.name}")
+    for output in (overlay, json):
+        if output:
+            print(f"wrote {output}")
+    return summary
+
+
+def run(
+    served: Iterable[Served],
+    session: ReuseSession,
+    names: Sequence[str],
+    sinks: Sequence[Sink],
+    max_frames: int | None = None,
+) -> Summary:
+    """Hand each served frame to all sinks, until the source ends or Ctrl-C.
+
+    Args:
+        served: From ``serve``, cut at ``max_frames``.
+        session: That serves.
+        names: Of the classes; () where unknown.
+        sinks: What is done with a frame.
+        max_frames: To tell this end from the source's own.
+    """
+    totals, ended = Totals(), "source"
+    with interruptible() as interrupt:
+        for frame in served:
+            row = frame_row(frame, names, session.backbone.num_classes)
+            totals.add(row)
+            for sink in sinks:
+                sink.add(frame, row)
+            if interrupt.asked:
+                ended = "interrupt"
+                break
+        else:
+            ended = "max_frames" if totals.frames == max_frames else "source"
+    return totals.summary(
+        budget=session.budget,
+        knob=float(session.knob),
+        dense_macs=session.macs.dense,
+        state_bytes=session.state_bytes,
+        ended=ended,
+    )
+
+
+def _check(source: str, outputs: Iterable[str | None], max_frames: int | None) -> None:
+    if max_frames is not None and max_frames < 1:
+        raise RegateError(f"max_frames must be 1 or more, got {max_frames}")
+    for output in outputs:
+        if output and Path(output).is_dir():
+            raise RegateError(f"cannot write {output}, which is a folder: name a file in it")
+        if output and Path(output).exists() and Path(source).exists():
+            if Path(output).samefile(source):
+                raise RegateError(f"{output} would replace the source: write to another file")
+
+
+def _open(source: str, fps: float | None) -> tuple[Iterator[VideoFrame], float]:
+    """The frames of a source, and how fast an overlay of them plays."""
+    frames = open_source(source, fps)
+    if fps is not None:
+        return frames, fps
+    first = list(islice(frames, 2))
+    return chain(first, frames), playing_rate(first[0], first[1] if len(first) > 1 else None)
+
+
+def _length(source: str, fps: float | None, max_frames: int | None) -> int | None:
+    """Frames to come, for the progress bar; None where nobody knows."""
+    if not Path(source).is_file():
+        return max_frames
+    length = probe(source).length(fps)
+    return length if max_frames is None else min(length, max_frames)
+
+
+def _meta(source: str, gate: str, session: ReuseSession) -> dict[str, object]:
+    about = describe(session.backbone, session.gate)
+    return {"source": source, "gate": gate, **about, "command": command(), "commit": commit()}

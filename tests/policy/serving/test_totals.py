@@ -1,0 +1,58 @@
+import pytest
+
+from policy.serving.rows import FrameRow
+from policy.serving.totals import Latency, Totals
+
+
+def row(frame, spent, ms, restart="", agrees=True, source="a"):
+    return FrameRow(
+        frame=frame,
+        source=source,
+        index=frame,
+        time=frame / 10,
+        restart=restart,
+        top1=0,
+        label="cat",
+        probability=0.5,
+        spent=spent,
+        macs=10 * spent,
+        ms=ms,
+        preprocess_ms=1.0,
+        dense_top1=0,
+        dense_label="cat",
+        dense_ms=8.0,
+        agrees=agrees,
+        kl=0.5 if agrees else 1.5,
+    )
+
+
+def summary(*rows):
+    totals = Totals()
+    for one in rows:
+        totals.add(one)
+    return totals.summary(budget=0.25, knob=1.0, dense_macs=10.0, state_bytes=7, ended="source")
+
+
+def test_means_and_latencies_are_over_the_frames_that_followed_another():
+    seen = summary(
+        row(0, 1.0, 100.0, restart="the first frame"),
+        row(1, 0.2, 2.0),
+        row(2, 0.4, 4.0, agrees=False),
+        row(3, 1.0, 90.0, restart="b begins", source="b"),
+    )
+
+    assert (seen.frames, seen.later, seen.sources) == (4, 2, 2)
+    assert seen.spent == pytest.approx(0.3)
+    assert seen.macs == pytest.approx(3.0)
+    assert seen.spent_with_first == pytest.approx(2.6 / 4)
+    assert seen.macs_with_first == pytest.approx(26 / 4)
+    assert (seen.agreement, seen.kl) == (0.5, 1.0)
+    assert seen.ms == Latency(p50=3.0, p95=pytest.approx(3.9))
+    assert seen.dense_ms == Latency(8.0, 8.0)
+
+
+def test_a_run_of_one_frame_has_nothing_to_say_of_later_ones():
+    seen = summary(row(0, 1.0, 100.0, restart="the first frame"))
+
+    assert (seen.spent, seen.agreement, seen.ms) == (None, None, None)
+    assert seen.spent_with_first == 1.0

@@ -1,0 +1,277 @@
+import json
+import os
+import signal
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from backbones import load_backbone
+from datamodules.errors import RegateError, RegateWarning
+from datamodules.video import read_frames
+from datamodules.video_writer import VideoWriter
+from policy.cli import main
+from policy.gates import ThresholdGate, TopRGate
+from policy.session import ReuseSession
+from policy.stream import stream
+
+DIGITS = {"backbone": "regate_vit_digits", "weights": "random"}
+
+
+def write_video(path, frames=6, size=(96, 96), start=0):
+    """A white square that walks over noise, 8 pixels a frame."""
+    noise = np.random.default_rng(0).integers(60, 120, (*size, 3), np.uint8)
+    with VideoWriter(path, fps=10) as writer:
+        for index in range(start, start + frames):
+            image = noise.copy()
+            image[16:40, 8 * index : 8 * index + 24] = 255
+            writer.write(image)
+    return str(path)
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "walk.mp4")
+
+
+def by_hand(gate, *videos):
+    """Results of a plain session, and the dense logits, frame by frame."""
+    backbone = load_backbone(DIGITS["backbone"], DIGITS["weights"])
+    session = ReuseSession(backbone, gate)
+    results, dense = [], []
+    for video in videos:
+        session.reset()
+        for frame in read_frames(video):
+            tensor = backbone.preprocess(frame.image)
+            results.append(session.step(tensor))
+            dense.append(backbone(tensor.unsqueeze(0)))
+    return results, dense, session
+
+
+def test_its_numbers_are_those_of_a_session_driven_by_hand(video, tmp_path):
+    out = tmp_path / "out.json"
+    stream(video, gate="top-r", knob=0.3, json=str(out), **DIGITS)
+
+    written = json.loads(out.read_text())
+    rows, summary = written["rows"], written["summary"]
+    results, dense, session = by_hand(TopRGate(0.3), video)
+    assert [row["top1"] for row in rows] == [int(r.logits.argmax()) for r in results]
+    assert [row["dense_top1"] for row in rows] == [int(logits.argmax()) for logits in dense]
+    assert [row["label"] for row in rows] == [str(row["top1"]) for row in rows]  # digits
+    assert [row["spent"] for row in rows] == pytest.approx([float(r.spent) for r in results])
+    assert [row["macs"] for row in rows] == pytest.approx([float(r.macs) for r in results])
+    kl = [
+        torch.nn.functional.kl_div(
+            r.logits.log_softmax(-1), d.log_softmax(-1), log_target=True, reduction="sum"
+        )
+        for r, d in zip(results, dense, strict=True)
+    ]
+    assert [row["kl"] for row in rows] == pytest.approx(list(map(float, kl)), abs=1e-6)
+
+    later = [float(r.spent) for r in results[1:]]
+    assert summary["spent"] == pytest.approx(np.mean(later))
+    assert summary["spent_with_first"] == pytest.approx((sum(later) + 1) / 6)
+    assert summary["macs"] == pytest.approx(np.mean(later) * session.macs.dense)
+    assert summary["dense_macs"] == session.macs.dense
+    agree = [int(r.logits.argmax()) == int(d.argmax()) for r, d in zip(results, dense, strict=True)]
+    assert summary["agreement"] == pytest.approx(np.mean(agree[1:]))
+    assert summary["kl"] == pytest.approx(np.mean(kl[1:]), abs=1e-6)
+    assert summary["state_bytes"] == session.state_bytes
+    assert (summary["frames"], summary["later"], summary["ended"]) == (6, 5, "source")
+    assert 0 < summary["ms"]["p50"] <= summary["ms"]["p95"]
+    assert 0 < summary["dense_ms"]["p50"] <= summary["dense_ms"]["p95"]
+    assert written["meta"]["backbone"] == "regate_vit_digits"
+    assert written["meta"]["policy"] == "top-r"
+
+
+def test_recomputing_everything_agrees_with_dense_everywhere(video):
+    summary = stream(video, gate="always", **DIGITS)
+
+    assert summary.agreement == 1.0
+    assert summary.kl == pytest.approx(0, abs=1e-5)
+    assert summary.spent == 1.0
+
+
+def test_the_overlay_has_every_frame_and_marks_the_patches_that_were_recomputed(video, tmp_path):
+    out = tmp_path / "overlay.mp4"
+    knob = 1.0
+    stream(video, gate="threshold", knob=knob, overlay=str(out), **DIGITS)
+
+    gate = ThresholdGate()
+    gate.knob = knob
+    results, _, _ = by_hand(gate, video)
+    with av.open(str(out)) as container:
+        assert float(container.streams.video[0].average_rate) == 10
+        pictures = [p.to_ndarray(format="rgb24") for p in container.decode(video=0)]
+    assert len(pictures) == 6
+    # 12 x 12 patches over 480 x 480 pixels: 96 enlarged five times. Amber has little blue, and a
+    # reused patch of this grey video has as much blue as red.
+    patches = pictures[3][:480].reshape(12, 40, 12, 40, 3).astype(float).mean((1, 3))
+    marked = patches[..., 0] - patches[..., 2] > 10
+    recomputed = results[3].recompute[0, 0, 1:].view(12, 12).numpy()
+    assert 0 < recomputed.sum() < 144
+    assert (marked == recomputed).all()
+
+
+def test_a_folder_is_one_run_whose_session_begins_afresh_at_each_file(tmp_path, capsys):
+    first = write_video(tmp_path / "a.mp4", frames=3)
+    second = write_video(tmp_path / "b.mp4", frames=3, start=1)
+
+    summary = stream(str(tmp_path), gate="top-r", knob=0.2, **DIGITS)
+
+    assert (summary.frames, summary.later, summary.sources) == (6, 4, 2)
+    results, _, _ = by_hand(TopRGate(0.2), first, second)
+    later = [float(results[i].spent) for i in (1, 2, 4, 5)]
+    assert summary.spent == pytest.approx(np.mean(later))
+    said = capsys.readouterr().out
+    assert f"-- {second} begins: a new stream, its first frame is dense\n" in said
+
+
+def test_a_line_per_frame_and_a_summary_are_printed(video, capsys):
+    stream(video, gate="always", **DIGITS)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == "frame time top-1 spent ms dense ms dense top-1".split()
+    assert [int(line.split()[0]) for line in lines[1:7]] == [0, 1, 2, 3, 4, 5]
+    assert all(line.endswith("=") for line in lines[1:7])  # agrees with dense
+    table = "\n".join(lines[7:])
+    assert "always on regate_vit_digits" in table
+    for word in ("spent", "MACs per frame", "ms per frame, p50", "agreement", "KL", "state kept"):
+        assert word in table
+
+
+def test_without_dense_only_what_needs_it_is_missing(video, tmp_path):
+    out = tmp_path / "out.json"
+
+    summary = stream(video, gate="top-r", knob=0.5, compare_dense=False, json=str(out), **DIGITS)
+
+    assert (summary.agreement, summary.kl, summary.dense_ms) == (None, None, None)
+    assert summary.ms is not None
+    assert json.loads(out.read_text())["rows"][3]["dense_top1"] is None
+
+
+def test_max_frames_ends_the_run(video):
+    summary = stream(video, gate="always", max_frames=2, **DIGITS)
+
+    assert (summary.frames, summary.ended) == (2, "max_frames")
+
+
+def test_one_frame_has_no_later_ones_to_sum_up(tmp_path, capsys):
+    summary = stream(write_video(tmp_path / "one.mp4", frames=1), gate="always", **DIGITS)
+
+    assert (summary.frames, summary.spent, summary.spent_with_first) == (1, None, 1.0)
+    assert "1 frames" in capsys.readouterr().out
+
+
+def test_fps_thins_out_the_source(video):
+    assert stream(video, gate="always", fps=5, **DIGITS).frames == 3
+
+
+def test_a_damaged_file_is_warned_of_and_served_as_far_as_it_goes(tmp_path):
+    cut = tmp_path / "cut.mp4"
+    write_video(cut, frames=12)
+    os.truncate(cut, cut.stat().st_size * 97 // 100)
+
+    with pytest.warns(RegateWarning, match=r"cut.mp4: only \d+ of 12 frames could be decoded"):
+        summary = stream(str(cut), gate="always", **DIGITS)
+
+    assert 1 <= summary.frames < 12
+
+
+def test_ctrl_c_finishes_the_files_and_sums_up_what_was_seen(video, tmp_path, monkeypatch):
+    seen = []
+    step = ReuseSession.step
+
+    def interrupted(self, frame):
+        seen.append(frame)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, frame)
+
+    monkeypatch.setattr(ReuseSession, "step", interrupted)
+    overlay, out = tmp_path / "overlay.mp4", tmp_path / "out.json"
+    summary = stream(video, gate="always", overlay=str(overlay), json=str(out), **DIGITS)
+
+    assert (summary.frames, summary.ended) == (3, "interrupt")
+    assert len(json.loads(out.read_text())["rows"]) == 3
+    with av.open(str(overlay)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 3
+
+
+def test_standard_input_is_a_source(video):
+    keyboard = os.dup(0)
+    try:
+        with open(video, "rb") as file:
+            os.dup2(file.fileno(), 0)
+            summary = stream("-", gate="always", **DIGITS)
+    finally:
+        os.dup2(keyboard, 0)
+        os.close(keyboard)
+
+    assert summary.frames == 6
+
+
+def test_the_command_line_gives_the_same(video, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    words = ["stream", video, "--gate", "top-r", "--knob", "0.3", "--json", str(out)]
+    words += ["--backbone", "regate_vit_digits", "--weights", "random"]
+    main(words)
+
+    written = json.loads(out.read_text())
+    assert written["meta"]["command"] == f"regate {' '.join(words)}"
+    results, _, _ = by_hand(TopRGate(0.3), video)
+    assert [row["spent"] for row in written["rows"]] == [float(r.spent) for r in results]
+    assert capsys.readouterr().out.endswith(f"wrote {out}\n")
+
+
+def test_the_command_line_prints_a_mistake_in_one_line(video, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["stream", video, "--gate", "gone.safetensors"])
+
+    assert capsys.readouterr().err.startswith("error: there is no gate file gone.safetensors: ")
+
+
+@pytest.mark.parametrize("option", ["overlay", "json"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work_starts(
+    video, tmp_path, option, capsys
+):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RegateError, match=r"cannot write .*file/out"):
+        stream(video, gate="always", **{option: str(tmp_path / "file" / "out.mp4")}, **DIGITS)
+
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_as_output_is_refused(video, tmp_path):
+    with pytest.raises(RegateError, match="which is a folder: name a file in it"):
+        stream(video, gate="always", json=str(tmp_path), **DIGITS)
+
+
+def test_the_source_is_not_written_over(video):
+    with pytest.raises(RegateError, match="would replace the source: write to another file"):
+        stream(video, gate="always", overlay=video, **DIGITS)
+
+
+def test_a_failed_run_leaves_no_files(video, tmp_path):
+    overlay, out = tmp_path / "overlay.mp4", tmp_path / "out.json"
+
+    with pytest.raises(RegateError, match="no policy 'alwys'"):
+        stream(video, gate="alwys", overlay=str(overlay), json=str(out), **DIGITS)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no video"])
+def test_a_file_that_is_no_video_is_refused_in_a_sentence(tmp_path, content):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(content)
+
+    with pytest.raises(RegateError, match=r"broken\.mp4"):
+        stream(str(path), gate="always", **DIGITS)
+
+
+def test_max_frames_below_1_is_refused(video):
+    with pytest.raises(RegateError, match="max_frames must be 1 or more, got 0"):
+        stream(video, gate="always", max_frames=0, **DIGITS)
