@@ -7,6 +7,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from policy.quality import kl_to_dense
 from policy.serving.serve import Served
 
 
@@ -77,8 +78,7 @@ def frame_row(served: Served, names: Sequence[str], num_classes: int) -> FrameRo
     if dense is not None and num_classes:
         dense_top1, dense_label, _ = _top1(dense, names)
         # Near 0 single precision would leave noise on both sides of it.
-        gated_log, dense_log = logits.double().log_softmax(-1), dense.double().log_softmax(-1)
-        kl = max(0.0, float((dense_log.exp() * (dense_log - gated_log)).sum()))
+        kl = float(kl_to_dense(dense.double(), logits.double()))
     elif dense is not None:
         cosine = float(F.cosine_similarity(logits, dense))
     return FrameRow(

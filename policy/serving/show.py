@@ -15,8 +15,8 @@ from policy.serving.serve import Served
 from policy.serving.totals import Latency, Summary
 
 LABEL_WIDTH = 24
-HEADER = f"{'frame':>6} {'time':>8}  {'top-1':{LABEL_WIDTH}}      {'spent':>5} {'ms':>7}"
-DENSE_HEADER = f" {'dense ms':>8}  dense top-1"
+HEADER = f"{'frame':>6} {'time':>8}  {'top-1':{LABEL_WIDTH}}      {'spent':>5} {'gated ms':>9}"
+DENSE_HEADER = f" {'dense ms':>9}  dense top-1"
 
 
 class Lines:
@@ -77,10 +77,10 @@ def showing(verbose: bool, dense: bool, total: int | None) -> Iterator[Sink]:
 def frame_line(row: FrameRow) -> str:
     """A frame in one line, under ``HEADER``."""
     time = f"{row.time:.2f}s"
-    line = f"{row.frame:>6} {time:>8}  {_label(row)} {row.spent:>5.2f} {row.ms:>7.1f}"
+    line = f"{row.frame:>6} {time:>8}  {_label(row)} {row.spent:>5.2f} {row.ms:>9.1f}"
     if row.dense_ms is not None:
         verdict = "" if row.agrees is None else "=" if row.agrees else row.dense_label
-        line += f" {row.dense_ms:>8.1f}  {verdict}"
+        line += f" {row.dense_ms:>9.1f}  {verdict}"
     return line.rstrip()
 
 

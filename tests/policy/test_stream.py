@@ -132,7 +132,7 @@ def test_a_line_per_frame_and_a_summary_are_printed(video, capsys):
     stream(video, gate="always", **DIGITS)
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == "frame time top-1 spent ms dense ms dense top-1".split()
+    assert lines[0].split() == "frame time top-1 spent gated ms dense ms dense top-1".split()
     assert [int(line.split()[0]) for line in lines[1:7]] == [0, 1, 2, 3, 4, 5]
     assert all(line.endswith("=") for line in lines[1:7])  # agrees with dense
     table = "\n".join(lines[7:])
