@@ -51,9 +51,9 @@ class Calibration:
         check_budget(budget)
         if budget < self.lowest * 0.995:
             raise RegateError(
-                f"budget {budget:g} is under this gate's floor of {self.lowest:.3f} (embedding, "
-                f"head, prefix tokens and the gate itself cost {self.floor:.3f}): "
-                f"ask for {self.lowest:.3f} or more"
+                f"budget {budget:g} is under this gate's floor of {self.lowest:.4g} (embedding, "
+                f"head, prefix tokens and the gate itself cost {self.floor:.4g}): "
+                f"ask for {self.lowest:.4g} or more"
             )
         return float(np.interp(np.log(budget), np.log(self.spent), self.knobs))
 

@@ -73,7 +73,23 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="session")
-def make_backbone():
+def perturb():
+    """Give a model weights under which each of its parts matters."""
+    import torch
+
+    def change(model):
+        # As initialised, LayerScale hides a block's update and every norm and bias is idle.
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+            elif parameter.dim() < 4:
+                parameter.add_(0.5 * torch.randn_like(parameter))
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def make_backbone(perturb):
     """Build a small float32 backbone of a family: 3 blocks of width 48 over 4 x 4 patches."""
     import timm
     import torch
@@ -91,12 +107,7 @@ def make_backbone():
             if family == "gated_attention":  # no model in timm asks for it yet
                 for block in model.blocks:
                     block.attn = Attention(48, num_heads=3, qkv_bias=True, gated=True)
-            # As initialised, LayerScale hides a block's update and every norm and bias is idle.
-            for parameter in model.parameters():
-                if parameter.dim() == 2:
-                    torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
-                elif parameter.dim() < 4:
-                    parameter.add_(0.5 * torch.randn_like(parameter))
+            perturb(model)
         size = tuple(model.patch_embed.img_size)
         return Backbone(model, name, ResizeCrop(size), (0.5,) * 3, (0.5,) * 3)
 
