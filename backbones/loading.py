@@ -1,5 +1,6 @@
 """From a timm name and a source of weights to a frozen backbone."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def _pretrained_config(name: str) -> PretrainedCfg:
     """What timm knows of the weights that a name, with or without tag, stands for."""
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
-        close = ", ".join(timm.list_models(f"*{architecture[:8]}*")[:3]) or "timm.list_models()"
+        close = (
+            ", ".join(get_close_matches(architecture, timm.list_models())) or "timm.list_models()"
+        )
         raise RegateError(f"timm knows no model {name!r}: see {close}. Covered are {COVERED}.")
     try:
         return timm.get_pretrained_cfg(name) or PretrainedCfg()

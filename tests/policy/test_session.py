@@ -211,6 +211,7 @@ def test_a_half_precision_backbone_is_served_by_a_single_precision_gate(
     assert 0 < result.recompute[:, 0, 1:].float().mean() < 1
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 @pytest.mark.parametrize("execution", ["gathered", "compact", "masked"])
 def test_every_execution_runs_under_autocast(family, make_backbone, make_frames, execution):
     """Lightning validates under autocast too when it trains in mixed precision."""
