@@ -58,6 +58,13 @@ class RegateCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would merge the checkpoint's values over the command line."""
 
+    def instantiate_classes(self) -> None:
+        """Make model and data, and let the data deliver frames in the model's geometry."""
+        super().instantiate_classes()
+        geometry = getattr(self.model, "resize_crop", None)
+        if geometry is not None:
+            self.datamodule.resize_crop = geometry
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401
         """Make the Trainer of this run's folder."""
         config = self._get(self.config_init, "trainer")

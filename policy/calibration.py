@@ -1,0 +1,209 @@
+"""Finding the knob that spends a budget, on videos kept apart for it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from backbones.vit import Backbone
+from datamodules.errors import RegateError
+from policy.budget import Calibration
+from policy.cost import BackboneMacs
+from policy.gates.base import BlockView, Gate, Masks
+from policy.gates.heuristic import ShareGate, ThresholdGate
+from policy.session import ReuseSession
+
+FloatArray = npt.NDArray[np.float64]
+
+GRID = (0.04, 0.06, 0.09, 0.13, 0.19, 0.28, 0.41, 0.6, 0.85)
+"""Budgets that every calibration and sweep covers: nine points, even in log MACs."""
+TOLERANCE = 0.01
+ROUNDS = 6
+# A policy's lowest reachable budget is approached, not met, by its least spending knob.
+ABOVE_FLOOR = 1.05
+
+
+def targets(floor: float, budgets: Iterable[float] = (), least: int = 7) -> tuple[float, ...]:
+    """Budgets to calibrate for: the asked ones and the grid, as far as they can be reached.
+
+    Args:
+        floor: Smallest spent of the policy.
+        budgets: Asked for.
+        least: Points wanted; more are put between the reachable ones where a floor is high.
+    """
+    lowest = max(floor * ABOVE_FLOOR, 1e-3)
+    grid = [value for value in GRID if value > lowest]
+    if len(grid) < least:
+        grid = list(np.geomspace(min(lowest * 1.05, 0.8), 0.9, least))
+    points = sorted({*grid, *(budget for budget in budgets if budget > lowest and budget < 1)})
+    # Two knobs a hair apart add a point of noise to the curve, not of knowledge.
+    asked = set(budgets)
+    kept = [
+        value
+        for value in points
+        if value in asked or all(abs(np.log(value / other)) > 0.08 for other in asked)
+    ]
+    return tuple(float(value) for value in kept)
+
+
+def calibrate(
+    backbone: Backbone,
+    gate: Gate,
+    clips: Sequence[Tensor],
+    budgets: Iterable[float] = (),
+    source: str = "",
+    advance: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Measure which knob spends which budget, and refine until the targets are met.
+
+    All knobs of a round run side by side as streams of one session. A round evaluates, for each
+    target, the point where the curve measured so far crosses it; after a few rounds every target
+    is met to within ``TOLERANCE``.
+
+    Args:
+        backbone: The frozen model.
+        gate: Any gate with a knob.
+        clips: Frames of each calibration video, uint8 [t, c, h, w].
+        budgets: That must be met, beside the grid.
+        source: What the clips are, for the record.
+        advance: Called after each clip of each round, for a progress bar.
+
+    Raises:
+        RegateError: If there are no clips with at least two frames, or the gate has no knob.
+    """
+    if gate.knob_range is None:
+        raise RegateError(f"the {gate.name} policy has no knob to calibrate")
+    floor = BackboneMacs.of(backbone).floor(gate) if gate.decides_per_token else 0.0
+    wanted = targets(floor, budgets)
+    if isinstance(gate, ShareGate):
+        # What a share spends is known: the rest of the frame above the floor, proportionally.
+        shares = tuple((budget - floor) / (1 - floor) for budget in wanted)
+        return Calibration(wanted, shares, floor, "closed form")
+    measured: dict[float, float] = {}
+    knobs = _first_knobs(backbone, gate, clips, len(wanted))
+    for _ in range(ROUNDS):
+        spent = spent_per_clip(backbone, gate, clips, knobs, advance).mean(0)
+        measured |= dict(zip(knobs.tolist(), spent.tolist(), strict=True))
+        missed = [t for t in wanted if _relative_miss(measured, t) > TOLERANCE]
+        guesses = {_crossing(measured, gate.knob_range, target) for target in missed}
+        knobs = np.array(sorted(guesses - measured.keys()))
+        if not len(knobs):
+            break
+    best = {_closest(measured, target): target for target in wanted}
+    points = sorted((measured[knob], knob) for knob in best)
+    ascending = [points[0]]
+    for point in points[1:]:
+        if point[0] > ascending[-1][0]:
+            ascending.append(point)
+    return Calibration(
+        spent=tuple(point[0] for point in ascending),
+        knobs=tuple(point[1] for point in ascending),
+        floor=floor,
+        source=source,
+    )
+
+
+def spent_per_clip(
+    backbone: Backbone,
+    gate: Gate,
+    clips: Sequence[Tensor],
+    knobs: FloatArray,
+    advance: Callable[[], None] = lambda: None,
+) -> FloatArray:
+    """Mean spent of each clip's frames after the first, at each knob, [clips, knobs]."""
+    rows = []
+    for frames in clips:
+        if len(frames) < 2:
+            raise RegateError("a calibration clip needs at least two frames: the first is dense")
+        session = ReuseSession(backbone, gate, execution="dry" if gate.runs_dry else "auto")
+        session.knob = torch.tensor(knobs, dtype=torch.float32)
+        total = torch.zeros(len(knobs), dtype=torch.float64)
+        for index, frame in enumerate(backbone.normalize(frames)):
+            result = session.step(frame.expand(len(knobs), *frame.shape))
+            if index:
+                total += result.spent
+        rows.append((total / (len(frames) - 1)).numpy())
+        advance()
+    return np.stack(rows)
+
+
+def fit_block_offsets(backbone: Backbone, gate: ThresholdGate, clips: Sequence[Tensor]) -> None:
+    """Give each block its own threshold: offsets at which all blocks recompute the same share.
+
+    Tokens grow from block to block and so does their drift, hence one threshold for all blocks
+    spends nearly everything in the last ones. An offset is the block's typical log drift from
+    frame to frame, measured on a dense run; only their differences matter, the knob does the rest.
+    """
+    probe = _DriftProbe()
+    for frames in clips:
+        session = ReuseSession(backbone, probe, execution="gathered")
+        for frame in backbone.normalize(frames):
+            session.step(frame)
+    gate.offsets = probe.typical(backbone.depth)
+
+
+class _DriftProbe(ThresholdGate):
+    """Recomputes everything and keeps each block's upper drift, which is what thresholds cut."""
+
+    def __init__(self) -> None:
+        super().__init__(threshold=0.0, masks=Masks.PER_BLOCK)
+        self.seen: dict[int, list[float]] = {}
+
+    def score(self, view: BlockView) -> Tensor:
+        score = super().score(view)
+        self.seen.setdefault(view.block, []).append(float(score.quantile(0.8)))
+        return score
+
+    def typical(self, depth: int) -> list[float]:
+        """Median over frames, relative to the first block, per block."""
+        medians = [float(np.median(self.seen[block])) for block in range(depth)]
+        return [value - medians[0] for value in medians]
+
+
+def _first_knobs(
+    backbone: Backbone, gate: Gate, clips: Sequence[Tensor], count: int
+) -> FloatArray:
+    """Knobs spread over the useful part of the range."""
+    assert gate.knob_range is not None
+    most, least = gate.knob_range
+    scores = []
+    for frames in clips[:4]:
+        session = ReuseSession(backbone, gate, execution="dry" if gate.runs_dry else "auto")
+        session.knob = most  # recompute nearly everything: scores are drift from frame to frame
+        for frame in backbone.normalize(frames):
+            result = session.step(frame)
+            if result.score is not None:
+                scores.append(result.score.flatten())
+    seen = torch.cat(scores)
+    low, high = seen.quantile(0.02).item(), seen.max().item()
+    # Between recomputations drift adds up, and later blocks drift further than the first.
+    spread = (high - low) + (2.0 if gate.masks is Masks.PER_BLOCK else 0.0)
+    return np.linspace(max(low, most), min(low + 1.1 * spread, least), count)
+
+
+def _crossing(
+    measured: dict[float, float], knob_range: tuple[float, float], target: float
+) -> float:
+    """Where the curve measured so far crosses the target, between its two neighbours."""
+    most, least = knob_range
+    ends = {most: max(1.0, *measured.values()), least: min(1e-3, *measured.values())}
+    curve = sorted((ends | measured).items(), key=lambda item: item[0], reverse=most > least)
+    for (knob_a, spent_a), (knob_b, spent_b) in pairwise(curve):
+        if spent_a >= target >= spent_b and spent_a > spent_b:
+            a, b, t = np.log(max(spent_a, 1e-4)), np.log(max(spent_b, 1e-4)), np.log(target)
+            share = float(np.clip((a - t) / (a - b), 0.1, 0.9))
+            return float(np.float32(knob_a + share * (knob_b - knob_a)))
+    return least
+
+
+def _closest(measured: dict[float, float], target: float) -> float:
+    return min(measured, key=lambda knob: abs(np.log(max(measured[knob], 1e-9) / target)))
+
+
+def _relative_miss(measured: dict[float, float], target: float) -> float:
+    return abs(measured[_closest(measured, target)] / target - 1)
+
+

@@ -1,0 +1,228 @@
+"""``regate compare``: from videos and policies to one table at matched compute."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from backbones.loading import load_backbone
+from backbones.vit import Backbone
+from datamodules.base import ClipDataModule
+from datamodules.errors import RegateError
+from policy.budget import Calibration, check_budget
+from policy.calibration import calibrate
+from policy.compare.matched import compare as compare_sweeps
+from policy.compare.policies import Entry, entries
+from policy.compare.records import Operating, Sweep
+from policy.compare.report import write_report
+from policy.compare.results import Results
+from policy.compare.sweep import Reference, references, sweep
+from policy.compare.timing import Timed, latencies
+from policy.policies import DENSE, HEURISTICS
+from policy.provenance import command, commit
+from policy.tasks.base import first_clips
+
+BUDGETS = [0.1, 0.2, 0.35, 0.5]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One policy with its knobs and what they gave."""
+
+    entry: Entry
+    calibration: Calibration | None
+    sweep: Sweep
+    state_bytes: int
+
+
+def compare(
+    *,
+    data: ClipDataModule,
+    backbone: str,
+    weights: str = "pretrained",
+    policies: list[str] | None = None,
+    gates: list[str] | None = None,
+    budgets: list[float] | None = None,
+    out: str = "runs/compare",
+    calibration_clips: int = 12,
+    timed_frames: int = 24,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Results:
+    """Compare policies on videos, each at the same compute.
+
+    Every policy's knob is calibrated on the calibration split, then frozen; one sweep over the
+    test split serves all budgets. Writes results.json, results.csv, curve.png and TensorBoard
+    runs, and prints the table.
+
+    Args:
+        data: Where the clips come from; calibration and test splits are used.
+        backbone: timm's name of the frozen model.
+        weights: "pretrained", a local .safetensors or .pth file, or "random".
+        policies: Names in the order of the table; by default all heuristics, and the learned
+            policies whose gate files are given.
+        gates: Gate files of learned policies; several files of one policy are its seeds.
+        budgets: Fractions of the dense frame's MACs, in (0, 1]; 0.1,0.2,0.35,0.5 by default.
+        out: Folder for the results.
+        calibration_clips: Clips of the calibration split to find knobs on.
+        timed_frames: Frames to time each policy on; 0 leaves latencies out.
+        resamples: Of the bootstrap over groups and clips.
+        seed: Of the bootstrap.
+
+    Raises:
+        RegateError: If an argument does not fit; nothing is written then.
+    """
+    budgets = sorted(set(BUDGETS if budgets is None else budgets))
+    if not budgets:
+        raise RegateError("no budgets: give at least one, such as --budgets 0.1,0.2")
+    for budget in budgets:
+        check_budget(budget)
+    folder = _writable(out)
+    model = load_backbone(backbone, weights)
+    data.resize_crop = model.resize_crop
+    clips = first_clips(data, calibration_clips)
+    chosen = policies or [DENSE, *HEURISTICS, *(["gumbel"] if gates else [])]
+    with _progress() as progress:
+        found = entries(chosen, gates or [], model, clips)
+        test = _references(model, data, progress)
+        runs = [_run(model, entry, clips, test, budgets, progress) for entry in found]
+        operating = _operating(model, runs, test, budgets, timed_frames, progress)
+    results = compare_sweeps(
+        [run.sweep for run in runs],
+        operating,
+        budgets,
+        _meta(model, data, weights, gates or [], runs),
+        resamples=resamples,
+        seed=seed,
+    )
+    for path in write_report(results, folder):
+        print(f"wrote {path}")
+    return results
+
+
+def _references(model: Backbone, data: ClipDataModule, progress: Progress) -> list[Reference]:
+    dataset = data.dataset("test")
+    task = progress.add_task("dense", total=len(dataset))
+    # Labels count only where they are the classes that the model was made for.
+    labelled = bool(data.class_names) and len(data.class_names) == model.num_classes
+    clips = (dataset[index] for index in range(len(dataset)))
+    return references(model, clips, labelled, lambda: progress.advance(task))
+
+
+def _run(
+    model: Backbone,
+    entry: Entry,
+    clips: Sequence[Tensor],
+    test: Sequence[Reference],
+    budgets: Sequence[float],
+    progress: Progress,
+) -> Run:
+    task = progress.add_task(f"{entry.policy}: calibrating", total=None)
+    calibration = None
+    knobs: tuple[float, ...] = (0.0,)
+    if entry.gate.knob_range is not None:
+        calibration = calibrate(model, entry.gate, clips, budgets)
+        knobs = calibration.knobs
+    progress.update(task, description=entry.policy, total=len(test))
+    swept, state = sweep(model, entry, knobs, test, lambda: progress.advance(task))
+    return Run(entry, calibration, swept, state)
+
+
+def _operating(
+    model: Backbone,
+    runs: Sequence[Run],
+    test: Sequence[Reference],
+    budgets: Sequence[float],
+    timed_frames: int,
+    progress: Progress,
+) -> list[Operating]:
+    """What each policy really spent at its calibrated knobs, and how long a frame took."""
+    found: list[tuple[Operating, Timed]] = []
+    for run in runs:
+        reachable: list[float | None] = [None]
+        if run.calibration is not None:
+            reachable = [budget for budget in budgets if budget >= run.calibration.lowest]
+        found += [_at(run, budget) for budget in reachable]
+    if not timed_frames:
+        return [operating for operating, _ in found]
+    frames = torch.cat([reference.clip.frames for reference in test[:4]])[: timed_frames + 1]
+    task = progress.add_task("timing", total=len(frames))
+    times = latencies(
+        model,
+        [timed for _, timed in found],
+        model.normalize(frames),
+        lambda: progress.advance(task),
+    )
+    return [
+        Operating(**{**vars(operating), "ms_p50": p50, "ms_p95": p95})
+        for (operating, _), (p50, p95) in zip(found, times, strict=True)
+    ]
+
+
+def _at(run: Run, budget: float | None) -> tuple[Operating, Timed]:
+    """One policy at one budget; the sweep has a knob calibrated for exactly that budget."""
+    entry, index, knob = run.entry, 0, 0.0
+    if budget is not None and run.calibration is not None:
+        knob = run.calibration.knob(budget)
+        index = int(abs(run.sweep.knobs - knob).argmin())
+    operating = Operating(
+        policy=entry.policy,
+        budget=budget,
+        knob=None if budget is None else knob,
+        spent=float(run.sweep.spent[:, index].mean()),
+        spent_with_first=float(run.sweep.spent_with_first[:, index].mean()),
+        state_bytes=0 if entry.policy == DENSE else run.state_bytes,
+    )
+    gate = None if entry.policy == DENSE else entry.gate
+    return operating, Timed(entry.policy, budget, gate, knob)
+
+
+def _meta(
+    model: Backbone, data: ClipDataModule, weights: str, gates: Sequence[str], runs: Sequence[Run]
+) -> dict[str, object]:
+    return {
+        "data": data.describe(),
+        "split": "test",
+        "backbone": model.name,
+        "backbone_fingerprint": model.fingerprint,
+        "weights": Path(weights).name,
+        "gates": [Path(path).name for path in gates],
+        "seeds": {run.entry.policy: run.entry.seed for run in runs if run.entry.learned},
+        "mechanism": "kv",
+        "calibrations": {
+            f"{run.entry.policy}/{run.entry.seed}": run.calibration.to_json()
+            for run in runs
+            if run.calibration is not None
+        },
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "command": command(),
+        "commit": commit(),
+    }
+
+
+def _writable(out: str) -> Path:
+    """Make the folder, or say before the work is done that it cannot be written."""
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise RegateError(f"cannot write to {out}: give another folder with --out")
+    return folder
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        transient=True,
+    )

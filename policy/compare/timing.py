@@ -1,0 +1,70 @@
+"""Latency of policies beside the dense model, in one interleaved run."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.vit import Backbone
+from policy.gates.base import Gate
+from policy.session import ReuseSession
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One policy to be timed.
+
+    Attributes:
+        policy: Its name.
+        budget: Asked; None for a policy without a knob.
+        gate: What decides; None times the untouched model.
+        knob: At which.
+    """
+
+    policy: str
+    budget: float | None
+    gate: Gate | None
+    knob: float
+
+
+@torch.no_grad()
+def latencies(
+    backbone: Backbone, timed: Sequence[Timed], frames: Tensor, advance: Callable[[], None]
+) -> list[tuple[float, float]]:
+    """Time each policy on the same frames, one stream at a time.
+
+    Every frame goes through all policies before the next one does, so that a machine that slows
+    down for a while slows all of them. The first frame of each, which is dense, is not counted.
+
+    Args:
+        backbone: The frozen model; untouched and with fused attention for the dense row.
+        timed: What to time.
+        frames: Normalised, [t, c, h, w].
+        advance: Called after each frame.
+
+    Returns:
+        Median and 95th percentile in milliseconds per frame, gate included.
+    """
+    steps = [_step(backbone, entry) for entry in timed]
+    spent: list[list[float]] = [[] for _ in timed]
+    for index, frame in enumerate(frames):
+        for step, times in zip(steps, spent, strict=True):
+            start = time.perf_counter()
+            step(frame)
+            if index:
+                times.append(1000 * (time.perf_counter() - start))
+        advance()
+    return [
+        (float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in spent
+    ]
+
+
+def _step(backbone: Backbone, entry: Timed) -> Callable[[Tensor], object]:
+    if entry.gate is None:
+        return lambda frame: backbone(frame.unsqueeze(0))
+    session = ReuseSession(backbone, entry.gate)
+    session.knob = entry.knob
+    return session.step

@@ -1,0 +1,169 @@
+"""Gate files: weights and all that is needed to serve them, in one ``.safetensors``."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from backbones.vit import Backbone
+from datamodules.errors import RegateError
+from policy.atomic import atomic_write
+from policy.budget import Calibration
+from policy.gates.base import Gate
+from policy.gates.heuristic import ThresholdGate
+from policy.gates.learned import LearnedGate
+from policy.policies import HEURISTICS, build_gate
+from policy.provenance import command, commit
+
+SCHEMA = 1
+KEY = "regate"
+
+Metadata = dict[str, Any]
+
+
+def save_gate(path: str | os.PathLike[str], gate: Gate, backbone: Backbone) -> None:
+    """Write a gate with its calibration and the identity of the backbone it belongs to.
+
+    Args:
+        path: Ends in ``.safetensors``; replaced as a whole or not at all.
+        gate: Learned or heuristic.
+        backbone: That it was trained or calibrated on.
+
+    Raises:
+        RegateError: If a weight is NaN or infinite, or the file cannot be written.
+    """
+    tensors = {name: value.contiguous() for name, value in gate.state_dict().items()}
+    _check_finite(tensors, "the gate to be saved")
+    calibration = gate.calibration
+    metadata: Metadata = {
+        "schema": SCHEMA,
+        "policy": gate.name,
+        "settings": _settings(gate),
+        "knob": gate.knob if math.isfinite(gate.knob) else None,
+        "mechanism": "kv",
+        "masks": str(gate.masks),
+        "backbone": backbone.name,
+        "identity": _identity(backbone),
+        "calibration": calibration.to_json() if calibration else None,
+        "budgets": [calibration.spent[0], calibration.spent[-1]] if calibration else None,
+        "command": command(),
+        "commit": commit(),
+    }
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: json.dumps(metadata)})
+
+
+def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
+    """Read a gate for a backbone, ready to serve.
+
+    Raises:
+        RegateError: If the file is absent, damaged, no gate file, of a newer schema, of another
+            backbone (both are named), or holds NaN.
+    """
+    metadata = read_metadata(path)
+    _check_same_backbone(path, metadata, backbone)
+    gate = _build(path, metadata)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        gate.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError) as error:
+        raise RegateError(f"{path} is damaged ({_first_line(error)}): export it again") from error
+    _check_finite(tensors, str(path))
+    if metadata["knob"] is not None:
+        gate.knob = float(metadata["knob"])
+    if metadata["calibration"] is not None:
+        gate.calibration = Calibration.from_json(metadata["calibration"])
+    gate.requires_grad_(False)
+    return gate.to(backbone.mean.device).eval()
+
+
+def read_metadata(path: str | os.PathLike[str]) -> Metadata:
+    """What a gate file says of itself, without its weights.
+
+    Raises:
+        RegateError: If the file is absent, damaged, no gate file, or of a newer schema.
+    """
+    if not Path(path).is_file():
+        raise RegateError(f"no gate file {path}: train one with `regate fit`, or see checkpoints/")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except (SafetensorError, OSError) as error:
+        raise RegateError(
+            f"{path} is no readable .safetensors file ({_first_line(error)})"
+        ) from error
+    if text is None:
+        raise RegateError(f"{path} is a .safetensors file but no gate: `regate export` writes them")
+    metadata: Metadata = json.loads(text)
+    if metadata["schema"] > SCHEMA:
+        raise RegateError(
+            f"{path} has gate schema {metadata['schema']}, this version reads up to {SCHEMA}: "
+            "update regate"
+        )
+    return metadata
+
+
+def _settings(gate: Gate) -> dict[str, Any]:
+    if isinstance(gate, LearnedGate):
+        return {key: getattr(gate, key) for key in ("dim", "depth", "rank", "hidden")}
+    if isinstance(gate, ThresholdGate):
+        return {"offsets": gate.offsets}
+    return {}
+
+
+def _build(path: str | os.PathLike[str], metadata: Metadata) -> Gate:
+    policy = metadata["policy"]
+    if policy in HEURISTICS:
+        gate = build_gate(policy)
+        if isinstance(gate, ThresholdGate):
+            gate.offsets = metadata["settings"]["offsets"]
+        return gate
+    if policy == LearnedGate.name:
+        return LearnedGate(**metadata["settings"])
+    raise RegateError(f"{path} holds a {policy!r} gate, which this version does not know")
+
+
+def _identity(backbone: Backbone) -> dict[str, Any]:
+    return {
+        "depth": backbone.depth,
+        "dim": backbone.dim,
+        "num_prefix_tokens": backbone.num_prefix_tokens,
+        "fingerprint": backbone.fingerprint,
+    }
+
+
+def _check_same_backbone(
+    path: str | os.PathLike[str], metadata: Metadata, backbone: Backbone
+) -> None:
+    theirs, ours = metadata["identity"], _identity(backbone)
+    if theirs != ours:
+        raise RegateError(
+            f"{path} belongs to {_told(metadata['backbone'], theirs)}, but the backbone is "
+            f"{_told(backbone.name, ours)}: load that backbone with those weights, or train a "
+            "gate for this one"
+        )
+
+
+def _told(name: str, identity: dict[str, Any]) -> str:
+    return (
+        f"{name} (depth {identity['depth']}, width {identity['dim']}, "
+        f"{identity['num_prefix_tokens']} prefix tokens, weights {identity['fingerprint']})"
+    )
+
+
+def _check_finite(tensors: dict[str, torch.Tensor], place: str) -> None:
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise RegateError(
+                f"{place} has NaN or infinite values in {name!r}: train or export it again"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,158 @@
+"""How close a gated clip stays to the dense model: the one definition, for training and tables."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional import cosine_similarity, kl_divergence
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from backbones.vit import Backbone
+from policy.gates.base import Gate
+from policy.session import ReuseSession
+
+WORST = 0.05
+"""Share of (frame, patch) pairs that ``cosine_worst5`` averages."""
+
+
+@dataclass(frozen=True)
+class DenseClip:
+    """The dense model's output on one clip of t frames.
+
+    Attributes:
+        logits: [t, k].
+        features: [t, d].
+        patches: [t, p, d].
+    """
+
+    logits: Tensor
+    features: Tensor
+    patches: Tensor
+
+
+@dataclass(frozen=True)
+class SweptClip:
+    """A gated clip at k knobs, run side by side.
+
+    Attributes:
+        spent: Of each frame, the dense first one included, float64 [t, k].
+        metrics: Mean over the frames after the first, each [k].
+        state_bytes: Held per stream.
+    """
+
+    spent: Tensor
+    metrics: dict[str, Tensor]
+    state_bytes: int
+
+
+@torch.no_grad()
+def dense_clip(backbone: Backbone, frames: Tensor) -> DenseClip:
+    """Run the dense model on normalised frames [t, c, h, w]."""
+    tokens = backbone.embed(frames)
+    for block in backbone.blocks:
+        tokens = block(tokens)
+    return DenseClip(*backbone.head(tokens))
+
+
+@torch.no_grad()
+def sweep_clip(
+    backbone: Backbone,
+    gate: Gate,
+    frames: Tensor,
+    dense: DenseClip,
+    knobs: Tensor,
+    labels: Tensor | None = None,
+    seed: int = 0,
+) -> SweptClip:
+    """Run a gate on one clip at several knobs and hold it against the dense model.
+
+    Args:
+        backbone: The frozen model.
+        gate: Any gate.
+        frames: Normalised, [t, c, h, w], t >= 2.
+        dense: Of the same frames.
+        knobs: [k].
+        labels: Class per frame, int64 [t], -1 where unlabelled; None without labels that belong
+            to the backbone's classes.
+        seed: Of random policies.
+
+    Returns:
+        Spent and the metrics kl, agreement, agreement_top5, cosine, cosine_worst5, cosine_pooled,
+        excess_flips and, with labels, accuracy.
+    """
+    session = ReuseSession(backbone, gate, seed=seed)
+    session.knob = knobs
+    count = len(knobs)
+    spent, logits, features, near = [], [], [], []
+    for index, frame in enumerate(frames):
+        result = session.step(frame.expand(count, *frame.shape))
+        spent.append(result.spent)
+        logits.append(result.logits)
+        features.append(result.features)
+        reference = dense.patches[index].expand(count, -1, -1)
+        near.append(torch.cosine_similarity(result.patches, reference, dim=-1))
+    metrics = _metrics(
+        dense, torch.stack(logits), torch.stack(features), torch.stack(near)[1:], labels
+    )
+    return SweptClip(torch.stack(spent), metrics, session.state_bytes)
+
+
+def kl_to_dense(dense: Tensor, gated: Tensor) -> Tensor:
+    """KL(dense ‖ gated) of the class distributions in nats, for logits [..., k] → [...]."""
+    reference, other = dense.log_softmax(-1), gated.log_softmax(-1)
+    flat = kl_divergence(
+        reference.flatten(0, -2), other.flatten(0, -2), log_prob=True, reduction="none"
+    )
+    return flat.view(dense.shape[:-1]).clamp_min(0)
+
+
+def _metrics(
+    dense: DenseClip, logits: Tensor, features: Tensor, near: Tensor, labels: Tensor | None
+) -> dict[str, Tensor]:
+    """Per knob, from outputs of all frames [t, k, ...] and cosines of the later ones [t', k, p]."""
+    later = logits[1:]  # [t', k, c]
+    frames, count, classes = later.shape
+    reference = dense.logits[1:].unsqueeze(1).expand_as(later)
+    worst = near.permute(1, 0, 2).flatten(1)  # [k, t' · p]
+    worst = worst.topk(max(1, round(WORST * worst.shape[1])), dim=1, largest=False).values
+    pooled = dense.features[1:].unsqueeze(1).expand_as(features[1:])
+    alike = cosine_similarity(
+        features[1:].flatten(0, 1), pooled.flatten(0, 1), reduction="none"
+    ).view(frames, count)
+    metrics = {
+        "kl": kl_to_dense(reference, later).mean(0),
+        "agreement": _accuracy(later, dense.logits[1:].argmax(-1), 1),
+        "agreement_top5": _accuracy(later, dense.logits[1:].argmax(-1), min(5, classes)),
+        "cosine": near.mean((0, 2)),
+        "cosine_worst5": worst.mean(1),
+        "cosine_pooled": alike.mean(0),
+        "excess_flips": _flips(logits) - _flips(dense.logits.unsqueeze(1)),
+    }
+    if labels is not None:
+        known = labels[1:] >= 0
+        metrics["accuracy"] = (
+            _accuracy(later[known], labels[1:][known], 1)
+            if known.any()
+            else torch.full((count,), torch.nan)
+        )
+    return metrics
+
+
+def _accuracy(logits: Tensor, target: Tensor, top_k: int) -> Tensor:
+    """Share of frames [t] whose target is among the top k of logits [t, knobs, c], per knob."""
+    count, classes = logits.shape[1:]
+    accuracy: Tensor = multiclass_accuracy(
+        logits.permute(1, 2, 0),  # [knobs, c, t]
+        target.expand(count, -1),
+        num_classes=classes,
+        top_k=top_k,
+        average="micro",
+        multidim_average="samplewise",
+    )
+    return accuracy
+
+
+def _flips(logits: Tensor) -> Tensor:
+    """Share of neighbouring frames whose top-1 differs, for logits [t, k, c] → [k]."""
+    best = logits.argmax(-1)
+    return (best[1:] != best[:-1]).float().mean(0)

@@ -1,0 +1,1 @@
+"""Lightning modules: what is trained, and what is logged while it is."""

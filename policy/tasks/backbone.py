@@ -1,0 +1,89 @@
+"""Training a small backbone from scratch, for the embedded default."""
+
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_only
+from safetensors.torch import save_file
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy
+
+from backbones import digits  # noqa: F401  (registers regate_vit_digits with timm)
+from datamodules.records import ClipBatch
+from policy.atomic import atomic_write
+
+
+class BackboneTask(LightningModule):
+    """Supervised training of a timm model on single frames of labelled clips.
+
+    Not a part of gating: it exists so that the weights shipped with this project can be made
+    again by one command. ``fit`` ends by writing ``backbone.safetensors`` into the run's folder.
+
+    Args:
+        backbone: timm's name of the model, whose classifier has one output per class.
+        learning_rate: Peak of a one-cycle schedule.
+        weight_decay: Of AdamW.
+        label_smoothing: In [0, 1).
+    """
+
+    def __init__(
+        self,
+        backbone: str = "regate_vit_digits",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        label_smoothing: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.run_name = f"{backbone}/backbone"
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.model = timm.create_model(backbone)
+        config = self.model.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(config["std"]).view(-1, 1, 1))
+        self.accuracy = MulticlassAccuracy(self.model.num_classes, average="micro")
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """uint8 frames [b, c, h, w] → logits [b, k]."""
+        logits: Tensor = self.model((frames / 255 - self.mean) / self.std)
+        return logits
+
+    def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor:
+        """Cross-entropy over all frames of the batch."""
+        frames, labels = batch.frames.flatten(0, 1), batch.labels.flatten()
+        loss = F.cross_entropy(self(frames), labels, label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
+        return loss
+
+    def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
+        """Top-1 accuracy over frames."""
+        frames, labels = batch.frames.flatten(0, 1), batch.labels.flatten()
+        self.accuracy(self(frames), labels)
+        self.log("val/accuracy", self.accuracy, prog_bar=True, batch_size=len(frames))
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """AdamW with a one-cycle schedule over the whole run."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    @rank_zero_only
+    def on_fit_end(self) -> None:
+        """Write the weights where ``load_backbone(weights=FILE)`` can read them."""
+        path = Path(self.trainer.default_root_dir) / "backbone.safetensors"
+        tensors = {key: value.contiguous() for key, value in self.model.state_dict().items()}
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        print(f"weights: {path}")

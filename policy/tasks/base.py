@@ -1,0 +1,269 @@
+"""What every gate training shares: the threshold as yardstick, validation, and the gate file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from backbones.loading import load_backbone
+from datamodules.base import ClipDataModule
+from datamodules.errors import RegateError
+from datamodules.geometry import ResizeCrop
+from datamodules.records import ClipBatch
+from policy.budget import Calibration
+from policy.calibration import calibrate
+from policy.gate_file import save_gate
+from policy.gates.base import Gate
+from policy.gates.heuristic import ThresholdGate
+from policy.gates.learned import LearnedGate
+from policy.quality import DenseClip, dense_clip, sweep_clip
+
+GATE_FILE = "gate.safetensors"
+READ_AT = (0.1, 0.2, 0.35)
+"""Budgets at which validation sets the gate against the threshold."""
+
+
+class ReuseTask(LightningModule):
+    """Base of all trainings: a frozen backbone, one learned gate, and the heuristic to beat.
+
+    When a run starts, the threshold heuristic is calibrated on the calibration clips. It gives
+    the gate its range of knobs, and validation its yardstick: ``val/kl_minus_threshold`` compares
+    the two at the same MACs, interpolated on the curves of both, so that a training that merely
+    learns to spend more does not look like progress.
+
+    Args:
+        backbone: timm's name of it.
+        weights: "pretrained", a local file, or "random".
+        rank: Of the gate's content projections.
+        hidden: Width of its networks.
+        calibration_clips: Clips of the calibration split used to calibrate and validate.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        weights: str = "pretrained",
+        rank: int = 8,
+        hidden: int = 16,
+        calibration_clips: int = 12,
+    ) -> None:
+        super().__init__()
+        # Checkpoints hold the gate alone: the backbone is frozen and known by its fingerprint.
+        self.strict_loading = False
+        self.calibration_clips = calibration_clips
+        self.backbone = load_backbone(backbone, weights)
+        self.gate = LearnedGate(self.backbone.dim, self.backbone.depth, rank, hidden)
+        self.run_name = f"{backbone}/{self.gate.name}"
+        self.yardstick: Calibration | None = None
+        self._threshold_curve: tuple[Tensor, Tensor] | None = None
+        self._curve: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def resize_crop(self) -> ResizeCrop:
+        """Geometry that the data must deliver frames in."""
+        return self.backbone.resize_crop
+
+    @property
+    def data(self) -> ClipDataModule:
+        """The data of the running Trainer.
+
+        Raises:
+            RegateError: If it is not one of ours, or its frames do not fit the backbone.
+        """
+        module = getattr(self.trainer, "datamodule", None)
+        if not isinstance(module, ClipDataModule):
+            raise RegateError("a gate is trained on a datamodules.ClipDataModule: pass one as data")
+        return module
+
+    def calibration_frames(self) -> list[Tensor]:
+        """Frames of the calibration clips, each uint8 [t, c, h, w]."""
+        return first_clips(self.data, self.calibration_clips)
+
+    def on_fit_start(self) -> None:
+        """Calibrate the yardstick, and tell TensorBoard which metrics rank runs."""
+        self._measure_yardstick()
+        if isinstance(self.logger, TensorBoardLogger):
+            waiting = {"hp/kl_minus_threshold": float("nan"), "hp/spent": float("nan")}
+            self.logger.log_hyperparams(_flat(dict(self.hparams)), waiting)
+
+    def on_validation_start(self) -> None:
+        """Calibrate the yardstick where validation runs on its own."""
+        self._curve = []
+        if self.yardstick is None:
+            self._measure_yardstick()
+
+    def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
+        """Sweep the gate over the knobs of the yardstick."""
+        self._curve += self._sweep(self.gate, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the gate's curve against the threshold's at the same MACs."""
+        assert self.yardstick is not None
+        spent, kl = _mean_curve(self._curve)
+        if self._threshold_curve is None:
+            threshold = ThresholdGate().to(self.device)
+            batches = self.trainer.val_dataloaders
+            swept = [pair for batch in batches for pair in self._sweep(threshold, batch)]
+            self._threshold_curve = _mean_curve(swept)
+        differences = []
+        for budget in READ_AT:
+            ours = _read(spent, kl, budget)
+            theirs = _read(*self._threshold_curve, budget)
+            self.log(f"val/kl_at_{budget:g}", ours, sync_dist=True)
+            self.log(f"val/kl_minus_threshold_at_{budget:g}", ours - theirs, sync_dist=True)
+            differences.append((ours - theirs) / max(theirs, 1e-9))
+        relative = float(np.mean(differences))
+        self.log_dict({"val/kl": float(kl.mean()), "val/spent": float(spent.mean())}, sync_dist=True)
+        self.log("val/kl_minus_threshold", relative, prog_bar=True, sync_dist=True)
+        self.log("hp/kl_minus_threshold", relative, sync_dist=True)
+        self.log("hp/spent", float(spent.mean()), sync_dist=True)
+
+    def test_step(self, batch: ClipBatch, batch_index: int) -> None:
+        """Agreement and KL at the middle budget of the calibration; `regate compare` does more."""
+        if self.gate.calibration is None:
+            self.gate.calibration = self._calibrated()
+        budget = READ_AT[1]
+        knob = torch.tensor([self.gate.calibration.knob(budget)], device=self.device)
+        for frames, labels in zip(batch.frames, batch.labels, strict=True):
+            normalised = self.backbone.normalize(frames)
+            dense = dense_clip(self.backbone, normalised)
+            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob, labels=None)
+            logged = {name: float(value) for name, value in swept.metrics.items()}
+            logged["spent"] = float(swept.spent[1:].mean())
+            self.log_dict({f"test/{name}": value for name, value in logged.items()}, batch_size=1)
+
+    def predict_step(self, batch: ClipBatch, batch_index: int) -> list[dict[str, Any]]:
+        """One record per clip: name, top-1 of each frame, mean spent, agreement with dense."""
+        if self.gate.calibration is None:
+            self.gate.calibration = self._calibrated()
+        budget = READ_AT[1]
+        knob = torch.tensor([self.gate.calibration.knob(budget)], device=self.device)
+        records = []
+        for frames, name in zip(batch.frames, batch.names, strict=True):
+            normalised = self.backbone.normalize(frames)
+            dense = dense_clip(self.backbone, normalised)
+            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob)
+            records.append(
+                {
+                    "name": name,
+                    "budget": budget,
+                    "spent": float(swept.spent[1:].mean()),
+                    "agreement": float(swept.metrics["agreement"]),
+                    "kl": float(swept.metrics["kl"]),
+                    "dense_top1": dense.logits.argmax(-1).tolist(),
+                }
+            )
+        return records
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen backbone out."""
+        state = checkpoint["state_dict"]
+        for key in [key for key in state if key.startswith("backbone.")]:
+            del state[key]
+        checkpoint["backbone"] = {
+            "name": self.backbone.name,
+            "fingerprint": self.backbone.fingerprint,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another backbone: strict loading cannot, without its weights.
+
+        Raises:
+            RegateError: Naming both.
+        """
+        theirs, ours = checkpoint.get("backbone", {}), self.backbone
+        if theirs.get("fingerprint") != ours.fingerprint:
+            raise RegateError(
+                f"the checkpoint belongs to {theirs.get('name')} with weights "
+                f"{theirs.get('fingerprint')}, but the backbone is {ours.name} with "
+                f"{ours.fingerprint}: load that backbone with those weights"
+            )
+
+    def on_fit_end(self) -> None:
+        """Calibrate the trained gate and write its file."""
+        self.export(Path(self.trainer.default_root_dir) / GATE_FILE)
+
+    @rank_zero_only
+    def export(self, path: Path) -> None:
+        """Calibrate on the calibration clips and write the gate file."""
+        self.gate.eval()
+        self.gate.calibration = self._calibrated()
+        save_gate(path, self.gate, self.backbone)
+        size = path.stat().st_size / 1000
+        print(f"gate: {path} ({size:.1f} kB, budgets {self.gate.calibration.lowest:.3f} to 1)")
+
+    def _calibrated(self) -> Calibration:
+        data = self.data
+        frames = [clip.to(self.device) for clip in self.calibration_frames()]
+        source = f"{data.name}, {len(frames)} calibration clips"
+        return calibrate(self.backbone, self.gate, frames, READ_AT, source)
+
+    def _measure_yardstick(self) -> None:
+        """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
+        frames = [clip.to(self.device) for clip in self.calibration_frames()]
+        threshold = ThresholdGate().to(self.device)
+        self.yardstick = calibrate(self.backbone, threshold, frames, READ_AT, self.data.name)
+
+    def _sweep(self, gate: Gate, batch: ClipBatch) -> list[tuple[Tensor, Tensor]]:
+        """Mean spent and KL of each clip at the yardstick's knobs, each [k]."""
+        assert self.yardstick is not None
+        knobs = torch.tensor(self.yardstick.knobs, device=self.device)
+        curve = []
+        for frames in batch.frames:
+            normalised = self.backbone.normalize(frames)
+            dense = dense_clip(self.backbone, normalised)
+            swept = sweep_clip(self.backbone, gate, normalised, dense, knobs)
+            curve.append((swept.spent[1:].mean(0), swept.metrics["kl"].cpu().double()))
+        return curve
+
+    def dense_rows(self, dense: Sequence[DenseClip], index: int) -> DenseClip:
+        """The dense outputs of one frame of several clips, one row per clip."""
+        return DenseClip(
+            torch.stack([clip.logits[index] for clip in dense]),
+            torch.stack([clip.features[index] for clip in dense]),
+            torch.stack([clip.patches[index] for clip in dense]),
+        )
+
+
+def first_clips(data: ClipDataModule, count: int) -> list[Tensor]:
+    """Frames of the first calibration clips, each uint8 [t, c, h, w].
+
+    Raises:
+        RegateError: If the split is empty.
+    """
+    dataset = data.dataset("calibration")
+    if not len(dataset):
+        raise RegateError(f"{data.name} has no calibration clips: give it more videos")
+    # Even steps through the split: neighbouring clips often show one scene.
+    picks = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
+    return [dataset[int(index)].frames for index in picks]
+
+
+def _mean_curve(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    spent = torch.stack([pair[0] for pair in pairs]).mean(0)
+    kl = torch.stack([pair[1] for pair in pairs]).mean(0)
+    order = spent.argsort()
+    return spent[order], kl[order]
+
+
+def _read(spent: Tensor, kl: Tensor, budget: float) -> float:
+    """A curve's KL at a budget, interpolated in log MACs."""
+    return float(np.interp(np.log(budget), spent.log().numpy(), kl.numpy()))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, in values that TensorBoard's hparams accept."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}/")
+        else:
+            plain = isinstance(value, (bool, int, float, str))
+            flat[f"{prefix}{key}"] = value if plain else str(value)
+    return flat

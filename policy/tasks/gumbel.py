@@ -1,0 +1,207 @@
+"""Training a gate by Gumbel sampling under a compute budget that holds in expectation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from datamodules.records import ClipBatch
+from policy.gates.heuristic import ThresholdGate
+from policy.losses import Distortion, distortion
+from policy.quality import dense_clip, sweep_clip
+from policy.records import FrameResult
+from policy.relax import Relaxation, annealed_temperature
+from policy.session import ReuseSession
+from policy.tasks.base import ReuseTask
+
+BINS = 8
+LEAST_UNIT = 1e-3
+LEAST_PRICE = 1e-2
+"""Where a curve is flat already, distortion and price stay at least this far from zero."""
+
+
+class GumbelTask(ReuseTask):
+    """Unrolls clips on-policy with relaxed decisions and trains the gate through them.
+
+    Each clip of a batch draws one of eight budgets and runs at the knob where the *threshold*
+    spends it. The loss is the distortion of the later frames plus ``price · (spent − budget)``,
+    over the threshold's own distortion at that budget so that all budgets weigh the same. The
+    price of each budget is a dual variable that rises while the running mean of what is spent
+    there is over the budget: the constraint binds the mean over videos and never a single clip,
+    which would forbid spending where and when things move.
+
+    Args:
+        backbone: timm's name of it.
+        weights: "pretrained", a local file, or "random".
+        learning_rate: Of AdamW, decaying to zero along a cosine.
+        temperature: Of the decisions' sigmoid at the start and at the end.
+        noise_scale: Of the logistic noise, in units of log drift; one sample per patch and frame.
+        soft_share: Share of the training before decisions are rounded (straight-through after).
+        cosine_weight: Of the cosine terms on patch tokens and pooled features, beside KL.
+        label_weight: Of the cross-entropy to labels; 0 is label-free.
+        budget_range: Lowest and highest budget trained for.
+        calibration_clips: Clips used to calibrate and validate.
+        dual_rate: Step of the log price per batch, for a relative excess of 1.
+    """
+
+    budgets: Tensor
+    log_price: Tensor
+    unit: Tensor
+    excess: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        weights: str = "pretrained",
+        learning_rate: float = 3e-3,
+        temperature: tuple[float, float] = (1.0, 0.3),
+        noise_scale: float = 0.2,
+        soft_share: float = 0.1,
+        cosine_weight: float = 0.5,
+        label_weight: float = 0.0,
+        budget_range: tuple[float, float] = (0.06, 0.6),
+        calibration_clips: int = 12,
+        dual_rate: float = 0.05,
+    ) -> None:
+        super().__init__(backbone, weights, calibration_clips=calibration_clips)
+        self.save_hyperparameters()
+        self.learning_rate = learning_rate
+        self.temperature = temperature
+        self.noise_scale = noise_scale
+        self.soft_share = soft_share
+        self.cosine_weight = cosine_weight
+        self.label_weight = label_weight
+        self.dual_rate = dual_rate
+        low, high = budget_range
+        steps = torch.linspace(math.log(low), math.log(high), BINS)
+        self.register_buffer("budgets", steps.exp())
+        # NaN until the first fit has measured where to start; a resumed run goes on from here.
+        self.register_buffer("log_price", torch.full((BINS,), torch.nan))
+        self.register_buffer("unit", torch.full((BINS,), torch.nan))
+        self.register_buffer("excess", torch.zeros(BINS))
+
+    def on_fit_start(self) -> None:
+        """Start the prices where the threshold's own curve puts them."""
+        super().on_fit_start()
+        assert self.yardstick is not None
+        knobs = torch.tensor([self.yardstick.knob(float(budget)) for budget in self.budgets])
+        self.knobs = knobs.to(self.device)
+        if self.log_price.isnan().any():
+            self._set_gate_range(knobs)
+            self._start_prices()
+
+    def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor:
+        """One unrolled batch of clips, uint8 [b, t, c, h, w]."""
+        frames = self.backbone.normalize(batch.frames)
+        dense = [dense_clip(self.backbone, clip) for clip in frames]
+        bins = torch.randint(BINS, (len(frames),), device=self.device)
+        relaxation = self._relaxation()
+        session = ReuseSession(
+            self.backbone, self.gate, execution="masked", relaxation=relaxation
+        )
+        session.knob = self.knobs[bins]
+        terms, spent = [], []
+        for index in range(frames.shape[1]):
+            result = session.step(frames[:, index])
+            if index:  # the first frame is dense, whatever the gate
+                labels = batch.labels[:, index] if self.label_weight else None
+                terms.append(distortion(result, self.dense_rows(dense, index), labels))
+                spent.append(self._differentiable_spent(session, result))
+        return self._loss(_mean(terms), torch.stack(spent).mean(0), bins, relaxation)
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """AdamW on the gate, cosine decay over the whole run."""
+        optimizer = torch.optim.AdamW(self.gate.parameters(), lr=self.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def val_example(self) -> tuple[Tensor, float]:
+        """A fixed clip, uint8 [t, c, h, w], and the knob at the middle budget."""
+        assert self.yardstick is not None
+        return self.calibration_frames()[0], self.yardstick.knob(0.2)
+
+    def _loss(
+        self, terms: Distortion, spent: Tensor, bins: Tensor, relaxation: Relaxation
+    ) -> Tensor:
+        """Distortion plus priced excess, per budget in units of the threshold's distortion."""
+        apart = terms.kl + self.cosine_weight * (terms.patches + terms.pooled)
+        apart = apart + self.label_weight * terms.labels
+        price = self.log_price.exp()[bins]
+        over = spent - self.budgets[bins]
+        loss = ((apart + price * over) / self.unit[bins]).mean()
+        self._move_prices(over.detach() / self.budgets[bins], bins)
+        size = len(bins)
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log_dict(
+            {
+                "train/kl": terms.kl.mean(),
+                "train/cosine": 1 - terms.patches.mean(),
+                "train/spent": spent.mean(),
+                "train/excess": over.mean(),
+                "train/price": price.mean(),
+                "train/temperature": relaxation.temperature,
+            },
+            batch_size=size,
+        )
+        return loss
+
+    def _differentiable_spent(self, session: ReuseSession, result: FrameResult) -> Tensor:
+        """Spent of one frame, [s]: relaxed decisions on top of what the counter says.
+
+        The value is the counter's, up to how far soft decisions are from hard ones; the gradient
+        is that of the decisions, at the MACs of a token in each block.
+        """
+        assert result.relaxed is not None
+        per_token = (session.macs.per_token / session.macs.dense).to(result.relaxed)
+        relaxed = (result.relaxed.sum(-1) * per_token).sum(-1)
+        hard = result.recompute[..., self.backbone.num_prefix_tokens :].sum(-1)
+        counted = (hard.to(per_token) * per_token).sum(-1)
+        return relaxed + (result.spent.to(relaxed) - counted)
+
+    def _relaxation(self) -> Relaxation:
+        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        return Relaxation(
+            temperature=annealed_temperature(*self.temperature, progress),
+            noise_scale=self.noise_scale,
+            hard=progress >= self.soft_share,
+        )
+
+    def _move_prices(self, relative: Tensor, bins: Tensor) -> None:
+        """Raise the price where the running mean is over its budget, lower it where under."""
+        for over, index in zip(relative, bins, strict=True):
+            self.excess[index] = 0.9 * self.excess[index] + 0.1 * over
+            self.log_price[index] += self.dual_rate * float(self.excess[index].clamp(-1, 1))
+
+    def _set_gate_range(self, knobs: Tensor) -> None:
+        self.gate.knob_mean.fill_(knobs.mean())
+        self.gate.knob_std.fill_(knobs.std().clamp_min(0.1))
+        self.gate.knob = float(knobs.mean())
+
+    def _start_prices(self) -> None:
+        """What a MAC buys on the threshold's own curve: minus the slope of distortion in spent."""
+        threshold = ThresholdGate().to(self.device)
+        spent, apart = [], []
+        for frames in self.calibration_frames():
+            normalised = self.backbone.normalize(frames.to(self.device))
+            dense = dense_clip(self.backbone, normalised)
+            swept = sweep_clip(self.backbone, threshold, normalised, dense, self.knobs)
+            metrics = swept.metrics
+            near = metrics["cosine"] + metrics["cosine_pooled"]
+            apart.append(metrics["kl"] + self.cosine_weight * (2 - near))
+            spent.append(swept.spent[1:].mean(0))
+        curve = torch.stack(apart).mean(0).to(self.device)
+        slope = torch.gradient(curve, spacing=(self.budgets,))[0]
+        self.unit.copy_(curve.clamp_min(LEAST_UNIT))
+        self.log_price.copy_((-slope).clamp_min(LEAST_PRICE).log())
+
+
+def _mean(terms: Sequence[Distortion]) -> Distortion:
+    """Over frames, each term [s]."""
+    columns = [[getattr(term, field.name) for term in terms] for field in fields(Distortion)]
+    return Distortion(*(torch.stack(column).mean(0) for column in columns))
