@@ -104,16 +104,17 @@ class FrameGate:
         if self.all_forced or self._carry is None:
             return kept
         stream, token = rows // num_tokens, rows % num_tokens
-        is_patch = token >= self.prefix
-        patches = num_tokens - self.prefix
+        patch = (token >= self.prefix).nonzero().squeeze(1)
+        stream, token = stream[patch], token[patch] - self.prefix
         carry = self._carry
         if block == 1:  # from all patches to the admitted ones
-            carry = carry.rows((stream * patches + token - self.prefix)[is_patch])
-        seen = _for_gates(tokens[is_patch]).unsqueeze(0)
+            carry = carry.rows(stream * (num_tokens - self.prefix) + token)
+        seen = _for_gates(tokens[patch]).unsqueeze(0)
         decision = self.gate.release(block, seen, carry, None)
-        stays = decision.recompute.squeeze(0) | self.forced[stream[is_patch]]
-        kept[is_patch] = stays
-        if decision.carry is not None:
+        stays = decision.recompute.squeeze(0) | self.forced[stream]
+        kept[patch] = stays
+        self._carry = decision.carry
+        if decision.carry is not None and not stays.all():
             self._carry = decision.carry.rows(stays.nonzero().squeeze(1))
         return kept
 

@@ -83,14 +83,15 @@ class CompactKV:
         for index, block in enumerate(backbone.blocks):
             if index and self.nested:
                 kept = gate.keep(index, active, rows, n)
-                gone = rows[~kept]
-                tail = as_rows(state.sums[index]).index_select(0, gone)
-                flat_out.index_copy_(0, gone, active[~kept] + tail)
-                rows, active = rows[kept], active[kept]
-                counts = torch.bincount(rows // n, minlength=streams).tolist()
-                masks.append(
-                    torch.zeros_like(mask).flatten().index_fill(0, rows, True).view_as(mask)
-                )
+                if not kept.all():
+                    gone = rows[~kept]
+                    tail = as_rows(state.sums[index]).index_select(0, gone)
+                    flat_out.index_copy_(0, gone, active[~kept] + tail)
+                    rows, active = rows[kept], active[kept]
+                    counts = torch.bincount(rows // n, minlength=streams).tolist()
+                    mask = torch.zeros_like(mask)
+                    as_rows(mask).index_fill_(0, rows, True)
+                masks.append(mask)
                 visited.append((rows, active))
             active = active + gathered_update(
                 block, active, rows, counts, state.keys[index], state.values[index]
