@@ -32,7 +32,7 @@ def regate_vit_digits(pretrained: bool = False, **kwargs: Any) -> VisionTransfor
     Small enough to train and run on two CPU cores, and built of the same timm blocks as the
     large ones, so that everything measured on it goes through the code that serves them.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "img_size": 96,
         "patch_size": 8,
         "embed_dim": 96,

@@ -79,8 +79,10 @@ def calibrate(
     floor = BackboneMacs.of(backbone).floor(gate) if gate.decides_per_token else 0.0
     wanted = targets(floor, budgets)
     if isinstance(gate, ShareGate):
-        # What a share spends is known: the rest of the frame above the floor, proportionally.
-        shares = tuple((budget - floor) / (1 - floor) for budget in wanted)
+        # What a share spends is known: it goes evenly from the floor to the whole frame.
+        macs = BackboneMacs.of(backbone)
+        whole = macs.ceiling(gate) if gate.decides_per_token else 1.0
+        shares = tuple((budget - floor) / (whole - floor) for budget in wanted)
         return Calibration(wanted, shares, floor, "closed form")
     measured: dict[float, float] = {}
     knobs = _first_knobs(backbone, gate, clips, len(wanted))
@@ -163,9 +165,7 @@ class _DriftProbe(ThresholdGate):
         return [value - medians[0] for value in medians]
 
 
-def _first_knobs(
-    backbone: Backbone, gate: Gate, clips: Sequence[Tensor], count: int
-) -> FloatArray:
+def _first_knobs(backbone: Backbone, gate: Gate, clips: Sequence[Tensor], count: int) -> FloatArray:
     """Knobs spread over the useful part of the range."""
     assert gate.knob_range is not None
     most, least = gate.knob_range
@@ -205,5 +205,3 @@ def _closest(measured: dict[float, float], target: float) -> float:
 
 def _relative_miss(measured: dict[float, float], target: float) -> float:
     return abs(measured[_closest(measured, target)] / target - 1)
-
-

@@ -70,12 +70,15 @@ def main(args: list[str] | None = None) -> None:
         SystemExit: With status 2 after a mistake of the user, told in one sentence.
     """
     words = sys.argv[1:] if args is None else list(args)
-    if not words or words[0] in {"-h", "--help", "help"}:
-        print(help_text())
-        return
     with _quiet_warnings():
         try:
             _run(words)
+            sys.stdout.flush()  # here, where a closed pipe can still be caught
+        except BrokenPipeError:
+            # Whoever read our output, such as `head`, has seen enough. Python flushes once more
+            # at exit and would complain then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)  # what a shell reports after SIGPIPE
         except KeyboardInterrupt:
             sys.exit(130)  # what a shell reports after Ctrl-C
         except Exception as error:
@@ -108,6 +111,9 @@ def help_text() -> str:
 
 
 def _run(words: list[str]) -> None:
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(help_text())
+        return
     name = words[0]
     if name not in COMMANDS:
         raise RegateError(f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}")

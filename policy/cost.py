@@ -97,9 +97,17 @@ class BackboneMacs:
 
     def floor(self, gate: Gate) -> float:
         """Smallest spent that ``gate`` can reach on a frame it looks at, fraction of dense."""
-        nothing = torch.zeros(1, len(self.rows), self.num_tokens, dtype=torch.bool)
-        nothing[..., : self.num_prefix_tokens] = True
-        return float(self.frame(nothing) + self.gate(gate, nothing)) / self.dense
+        return self._spent(gate, patches=False)
+
+    def ceiling(self, gate: Gate) -> float:
+        """Spent on a frame of which ``gate`` has every patch recomputed; its own cost is on top."""
+        return self._spent(gate, patches=True)
+
+    def _spent(self, gate: Gate, patches: bool) -> float:
+        shape = (1, len(self.rows), self.num_tokens)
+        recompute = torch.full(shape, patches, dtype=torch.bool)
+        recompute[..., : self.num_prefix_tokens] = True
+        return float(self.frame(recompute) + self.gate(gate, recompute)) / self.dense
 
 
 def _linear_macs(module: nn.Module) -> float:

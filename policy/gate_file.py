@@ -14,7 +14,7 @@ from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.atomic import atomic_write
 from policy.budget import Calibration
-from policy.gates.base import Gate
+from policy.gates.base import Gate, Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
 from policy.policies import HEURISTICS, build_gate
@@ -70,7 +70,7 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
     gate = _build(path, metadata)
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         gate.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise RegateError(f"{path} is damaged ({_first_line(error)}): export it again") from error
@@ -100,8 +100,14 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
         ) from error
     if text is None:
         raise RegateError(f"{path} is a .safetensors file but no gate: `regate export` writes them")
-    metadata: Metadata = json.loads(text)
-    if metadata["schema"] > SCHEMA:
+    try:
+        metadata: Metadata = json.loads(text)
+        newer = metadata["schema"] > SCHEMA
+    except (ValueError, TypeError, KeyError) as error:
+        raise RegateError(
+            f"{path} has metadata that cannot be read ({_first_line(error)}): export it again"
+        ) from error
+    if newer:
         raise RegateError(
             f"{path} has gate schema {metadata['schema']}, this version reads up to {SCHEMA}: "
             "update regate"
@@ -121,6 +127,7 @@ def _build(path: str | os.PathLike[str], metadata: Metadata) -> Gate:
     policy = metadata["policy"]
     if policy in HEURISTICS:
         gate = build_gate(policy)
+        gate.masks = Masks(metadata["masks"])
         if isinstance(gate, ThresholdGate):
             gate.offsets = metadata["settings"]["offsets"]
         return gate

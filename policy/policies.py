@@ -53,12 +53,16 @@ def build_gate(name: str, knob: float | None = None) -> Gate:
             threshold and cosine.
 
     Raises:
-        RegateError: If the name is no heuristic.
+        RegateError: If the name is no heuristic: unknown, learned, or the dense model.
     """
     if name in LEARNED:
         raise RegateError(f"{name} is a learned policy: give its gate file (.safetensors)")
+    if name == DENSE:
+        raise RegateError(
+            "dense is the untouched model and has no gate: always is the gate that recomputes all"
+        )
     if name not in HEURISTICS:
-        raise RegateError(f"no policy {name!r}: choose one of {', '.join(POLICIES)}")
+        raise RegateError(f"no heuristic {name!r}: choose one of {', '.join(HEURISTICS)}")
     gate = HEURISTICS[name]()
     gate.name = name
     if knob is not None:

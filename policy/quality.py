@@ -36,11 +36,13 @@ class SweptClip:
 
     Attributes:
         spent: Of each frame, the dense first one included, float64 [t, k].
+        logits: [t, k, classes].
         metrics: Mean over the frames after the first, each [k].
         state_bytes: Held per stream.
     """
 
     spent: Tensor
+    logits: Tensor
     metrics: dict[str, Tensor]
     state_bytes: int
 
@@ -91,10 +93,9 @@ def sweep_clip(
         features.append(result.features)
         reference = dense.patches[index].expand(count, -1, -1)
         near.append(torch.cosine_similarity(result.patches, reference, dim=-1))
-    metrics = _metrics(
-        dense, torch.stack(logits), torch.stack(features), torch.stack(near)[1:], labels
-    )
-    return SweptClip(torch.stack(spent), metrics, session.state_bytes)
+    output = torch.stack(logits)
+    metrics = _metrics(dense, output, torch.stack(features), torch.stack(near)[1:], labels)
+    return SweptClip(torch.stack(spent), output, metrics, session.state_bytes)
 
 
 def kl_to_dense(dense: Tensor, gated: Tensor) -> Tensor:

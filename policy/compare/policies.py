@@ -45,12 +45,19 @@ def entries(
         clips: Calibration clips, uint8 [t, c, h, w], for thresholds calibrated per block.
 
     Raises:
-        RegateError: If a name is unknown, or a learned policy has no gate file.
+        RegateError: If a name is unknown, a learned policy has no gate file, or a gate file
+            belongs to none of the policies.
     """
     unknown = [name for name in policies if name not in POLICIES]
     if unknown:
         raise RegateError(f"no policy {unknown[0]!r}: choose from {', '.join(POLICIES)}")
     loaded = [load_gate(path, backbone) for path in gates]
+    for path, gate in zip(gates, loaded, strict=True):
+        if gate.name not in LEARNED or gate.name not in policies:
+            raise RegateError(
+                f"{path} is a gate of the policy {gate.name}, which is not compared: leave it out "
+                f"of --gates, or compare one of {', '.join(LEARNED)} with it"
+            )
     found: list[Entry] = []
     for name in policies:
         if name in LEARNED:

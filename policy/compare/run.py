@@ -14,7 +14,7 @@ from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate
+from policy.calibration import calibrate, targets
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.policies import Entry, entries
 from policy.compare.records import Operating, Sweep
@@ -126,7 +126,10 @@ def _run(
     knobs: tuple[float, ...] = (0.0,)
     if entry.gate.knob_range is not None:
         calibration = calibrate(model, entry.gate, clips, budgets)
-        knobs = calibration.knobs
+        # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
+        # that were found, of which two may serve one target.
+        wanted = targets(calibration.floor, budgets)
+        knobs = tuple(calibration.knob(max(target, calibration.lowest)) for target in wanted)
     progress.update(task, description=entry.policy, total=len(test))
     swept, state = sweep(model, entry, knobs, test, lambda: progress.advance(task))
     return Run(entry, calibration, swept, state)

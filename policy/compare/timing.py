@@ -57,9 +57,7 @@ def latencies(
             if index:
                 times.append(1000 * (time.perf_counter() - start))
         advance()
-    return [
-        (float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in spent
-    ]
+    return [(float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in spent]
 
 
 def _step(backbone: Backbone, entry: Timed) -> Callable[[Tensor], object]:

@@ -17,6 +17,7 @@ from policy.lightning.checkpoint_io import AtomicCheckpointIO
 from policy.lightning.keep_config import KeepConfig
 from policy.lightning.last import keep_last, keeps_last
 from policy.lightning.nan_guard import NanGuard
+from policy.lightning.predictions import WritePredictions
 from policy.lightning.run_folder import (
     CONFIG_NAME,
     check_unused,
@@ -25,6 +26,7 @@ from policy.lightning.run_folder import (
     run_of,
 )
 from policy.lightning.step_seed import SeedEachStep
+from policy.visuals import RecomputeVisuals
 
 
 class TrainerArgumentParser(OneSentenceErrors, LightningArgumentParser):
@@ -37,7 +39,8 @@ class RegateCLI(LightningCLI):
     ``--run_dir`` sets where checkpoints, logs and configs lie. Without it the folder is
     ``runs/<data.name>/<model.run_name>/seed<k>``, where a task's ``run_name`` is
     ``<backbone>/<policy>``. Always there: atomic checkpoint files, ``last.ckpt``, the NaN guard,
-    noise seeded by step, the kept config.
+    noise seeded by step, the kept config, and for a module with a gate its decisions drawn at
+    each validation of a fit. ``predict`` writes ``predictions.jsonl`` into the folder.
     """
 
     @staticmethod
@@ -98,10 +101,14 @@ class RegateCLI(LightningCLI):
         seed = self._get(self.config, "seed_everything")
         if seed is not False:
             callbacks.append(SeedEachStep(seed))
-        if config["enable_checkpointing"] is not False and not any(
-            keeps_last(callback) for callback in _as_list(config["callbacks"])
-        ):
+        given = _as_list(config["callbacks"])
+        if config["enable_checkpointing"] is not False and not any(map(keeps_last, given)):
             callbacks += keep_last()
+        drawn = self.subcommand == "fit" and hasattr(self.model, "val_example")
+        if drawn and not any(isinstance(callback, RecomputeVisuals) for callback in given):
+            callbacks.append(RecomputeVisuals())
+        if self.subcommand == "predict":
+            callbacks.append(WritePredictions())
         return callbacks
 
     def _find_run_dir(self, root_dir: str | None) -> Path:

@@ -1,12 +1,14 @@
 """Training a small backbone from scratch, for the embedded default."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
@@ -29,6 +31,9 @@ class BackboneTask(LightningModule):
         label_smoothing: In [0, 1).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         backbone: str = "regate_vit_digits",
@@ -42,7 +47,7 @@ class BackboneTask(LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
-        self.model = timm.create_model(backbone)
+        self.model = cast(Any, timm.create_model(backbone))
         config = self.model.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"]).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(config["std"]).view(-1, 1, 1))
@@ -66,7 +71,7 @@ class BackboneTask(LightningModule):
         self.accuracy(self(frames), labels)
         self.log("val/accuracy", self.accuracy, prog_bar=True, batch_size=len(frames))
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a one-cycle schedule over the whole run."""
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay

@@ -1,6 +1,6 @@
 """What every gate training shares: the threshold as yardstick, validation, and the gate file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from backbones.loading import load_backbone
@@ -16,13 +15,12 @@ from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
-from policy.budget import Calibration
+from policy.budget import Calibration, check_budget
 from policy.calibration import calibrate
 from policy.gate_file import save_gate
-from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.quality import DenseClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
 
 GATE_FILE = "gate.safetensors"
 READ_AT = (0.1, 0.2, 0.35)
@@ -42,7 +40,11 @@ class ReuseTask(LightningModule):
         weights: "pretrained", a local file, or "random".
         rank: Of the gate's content projections.
         hidden: Width of its networks.
-        calibration_clips: Clips of the calibration split used to calibrate and validate.
+        calibration_clips: Clips of the calibration split that the knobs are found on.
+        budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
+
+    Raises:
+        RegateError: If the budget is outside (0, 1], or the backbone cannot be loaded.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class ReuseTask(LightningModule):
         rank: int = 8,
         hidden: int = 16,
         calibration_clips: int = 12,
+        budget: float = 0.2,
     ) -> None:
         super().__init__()
+        check_budget(budget)
+        self.budget = budget
         # Checkpoints hold the gate alone: the backbone is frozen and known by its fingerprint.
         self.strict_loading = False
         self.calibration_clips = calibration_clips
@@ -63,6 +68,7 @@ class ReuseTask(LightningModule):
         self.yardstick: Calibration | None = None
         self._threshold_curve: tuple[Tensor, Tensor] | None = None
         self._curve: list[tuple[Tensor, Tensor]] = []
+        self._theirs: list[tuple[Tensor, Tensor]] = []
 
     @property
     def resize_crop(self) -> ResizeCrop:
@@ -81,10 +87,6 @@ class ReuseTask(LightningModule):
             raise RegateError("a gate is trained on a datamodules.ClipDataModule: pass one as data")
         return module
 
-    def calibration_frames(self) -> list[Tensor]:
-        """Frames of the calibration clips, each uint8 [t, c, h, w]."""
-        return first_clips(self.data, self.calibration_clips)
-
     def on_fit_start(self) -> None:
         """Calibrate the yardstick, and tell TensorBoard which metrics rank runs."""
         self._measure_yardstick()
@@ -94,23 +96,31 @@ class ReuseTask(LightningModule):
 
     def on_validation_start(self) -> None:
         """Calibrate the yardstick where validation runs on its own."""
-        self._curve = []
+        self._curve, self._theirs = [], []
         if self.yardstick is None:
             self._measure_yardstick()
 
     def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
-        """Sweep the gate over the knobs of the yardstick."""
-        self._curve += self._sweep(self.gate, batch)
+        """Sweep the gate, and once per run the threshold, over the knobs of the yardstick."""
+        assert self.yardstick is not None
+        knobs = torch.tensor(self.yardstick.knobs, device=self.device)
+        threshold = ThresholdGate().to(self.device)
+        for frames in batch.frames:
+            normalised = self.backbone.normalize(frames)
+            dense = dense_clip(self.backbone, normalised)
+            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knobs)
+            self._curve.append(_spent_and_kl(swept))
+            if self._threshold_curve is None:
+                swept = sweep_clip(self.backbone, threshold, normalised, dense, knobs)
+                self._theirs.append(_spent_and_kl(swept))
 
     def on_validation_epoch_end(self) -> None:
         """Log the gate's curve against the threshold's at the same MACs."""
-        assert self.yardstick is not None
+        if self.trainer.sanity_checking:  # sees some of the clips only
+            return
         spent, kl = _mean_curve(self._curve)
         if self._threshold_curve is None:
-            threshold = ThresholdGate().to(self.device)
-            batches = self.trainer.val_dataloaders
-            swept = [pair for batch in batches for pair in self._sweep(threshold, batch)]
-            self._threshold_curve = _mean_curve(swept)
+            self._threshold_curve = _mean_curve(self._theirs)
         differences = []
         for budget in READ_AT:
             ours = _read(spent, kl, budget)
@@ -119,47 +129,35 @@ class ReuseTask(LightningModule):
             self.log(f"val/kl_minus_threshold_at_{budget:g}", ours - theirs, sync_dist=True)
             differences.append((ours - theirs) / max(theirs, 1e-9))
         relative = float(np.mean(differences))
-        self.log_dict({"val/kl": float(kl.mean()), "val/spent": float(spent.mean())}, sync_dist=True)
+        self.log_dict(
+            {"val/kl": float(kl.mean()), "val/spent": float(spent.mean())}, sync_dist=True
+        )
         self.log("val/kl_minus_threshold", relative, prog_bar=True, sync_dist=True)
         self.log("hp/kl_minus_threshold", relative, sync_dist=True)
         self.log("hp/spent", float(spent.mean()), sync_dist=True)
 
     def test_step(self, batch: ClipBatch, batch_index: int) -> None:
-        """Agreement and KL at the middle budget of the calibration; `regate compare` does more."""
-        if self.gate.calibration is None:
-            self.gate.calibration = self._calibrated()
-        budget = READ_AT[1]
-        knob = torch.tensor([self.gate.calibration.knob(budget)], device=self.device)
-        for frames, labels in zip(batch.frames, batch.labels, strict=True):
-            normalised = self.backbone.normalize(frames)
-            dense = dense_clip(self.backbone, normalised)
-            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob, labels=None)
-            logged = {name: float(value) for name, value in swept.metrics.items()}
-            logged["spent"] = float(swept.spent[1:].mean())
-            self.log_dict({f"test/{name}": value for name, value in logged.items()}, batch_size=1)
+        """Every quality metric at ``budget``, over the test clips; `regate compare` does more."""
+        for swept, _ in self._served(batch):
+            metrics = {name: float(value) for name, value in swept.metrics.items()}
+            metrics["spent"] = float(swept.spent[1:].mean())
+            logged = {f"test/{name}": value for name, value in metrics.items()}
+            self.log_dict(logged, batch_size=1, sync_dist=True)
 
     def predict_step(self, batch: ClipBatch, batch_index: int) -> list[dict[str, Any]]:
         """One record per clip: name, top-1 of each frame, mean spent, agreement with dense."""
-        if self.gate.calibration is None:
-            self.gate.calibration = self._calibrated()
-        budget = READ_AT[1]
-        knob = torch.tensor([self.gate.calibration.knob(budget)], device=self.device)
-        records = []
-        for frames, name in zip(batch.frames, batch.names, strict=True):
-            normalised = self.backbone.normalize(frames)
-            dense = dense_clip(self.backbone, normalised)
-            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob)
-            records.append(
-                {
-                    "name": name,
-                    "budget": budget,
-                    "spent": float(swept.spent[1:].mean()),
-                    "agreement": float(swept.metrics["agreement"]),
-                    "kl": float(swept.metrics["kl"]),
-                    "dense_top1": dense.logits.argmax(-1).tolist(),
-                }
-            )
-        return records
+        return [
+            {
+                "name": name,
+                "budget": self.budget,
+                "spent": float(swept.spent[1:].mean()),
+                "agreement": float(swept.metrics["agreement"]),
+                "kl": float(swept.metrics["kl"]),
+                "top1": swept.logits[:, 0].argmax(-1).tolist(),
+                "dense_top1": dense.logits.argmax(-1).tolist(),
+            }
+            for name, (swept, dense) in zip(batch.names, self._served(batch), strict=True)
+        ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen backbone out."""
@@ -187,40 +185,44 @@ class ReuseTask(LightningModule):
 
     def on_fit_end(self) -> None:
         """Calibrate the trained gate and write its file."""
-        self.export(Path(self.trainer.default_root_dir) / GATE_FILE)
+        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
+            self.export(Path(self.trainer.default_root_dir) / GATE_FILE, self.data)
 
-    @rank_zero_only
-    def export(self, path: Path) -> None:
-        """Calibrate on the calibration clips and write the gate file."""
+    def export(self, path: Path, data: ClipDataModule) -> None:
+        """Calibrate on the calibration clips of ``data`` and write the gate file.
+
+        Raises:
+            RegateError: If there are no such clips, or the file cannot be written.
+        """
         self.gate.eval()
-        self.gate.calibration = self._calibrated()
+        self.gate.calibration = self._calibrated(data)
+        # Served without a budget, the gate spends this one; a floor may lie above it.
+        asked = max(self.budget, self.gate.calibration.lowest)
+        self.gate.knob = self.gate.calibration.knob(asked)
         save_gate(path, self.gate, self.backbone)
         size = path.stat().st_size / 1000
         print(f"gate: {path} ({size:.1f} kB, budgets {self.gate.calibration.lowest:.3f} to 1)")
 
-    def _calibrated(self) -> Calibration:
-        data = self.data
-        frames = [clip.to(self.device) for clip in self.calibration_frames()]
-        source = f"{data.name}, {len(frames)} calibration clips"
-        return calibrate(self.backbone, self.gate, frames, READ_AT, source)
-
-    def _measure_yardstick(self) -> None:
-        """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
-        frames = [clip.to(self.device) for clip in self.calibration_frames()]
-        threshold = ThresholdGate().to(self.device)
-        self.yardstick = calibrate(self.backbone, threshold, frames, READ_AT, self.data.name)
-
-    def _sweep(self, gate: Gate, batch: ClipBatch) -> list[tuple[Tensor, Tensor]]:
-        """Mean spent and KL of each clip at the yardstick's knobs, each [k]."""
-        assert self.yardstick is not None
-        knobs = torch.tensor(self.yardstick.knobs, device=self.device)
-        curve = []
+    def _served(self, batch: ClipBatch) -> Iterator[tuple[SweptClip, DenseClip]]:
+        """Each clip of a batch at ``budget``, as the exported gate would serve it."""
+        if self.gate.calibration is None:
+            self.gate.calibration = self._calibrated(self.data)
+        knob = torch.tensor([self.gate.calibration.knob(self.budget)], device=self.device)
         for frames in batch.frames:
             normalised = self.backbone.normalize(frames)
             dense = dense_clip(self.backbone, normalised)
-            swept = sweep_clip(self.backbone, gate, normalised, dense, knobs)
-            curve.append((swept.spent[1:].mean(0), swept.metrics["kl"].cpu().double()))
-        return curve
+            yield sweep_clip(self.backbone, self.gate, normalised, dense, knob), dense
+
+    def _calibrated(self, data: ClipDataModule) -> Calibration:
+        clips = first_clips(data, self.calibration_clips)
+        source = f"{data.name}, {len(clips)} calibration clips"
+        return calibrate(self.backbone, self.gate, clips, (*READ_AT, self.budget), source)
+
+    def _measure_yardstick(self) -> None:
+        """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
+        clips = first_clips(self.data, self.calibration_clips)
+        threshold = ThresholdGate().to(self.device)
+        self.yardstick = calibrate(self.backbone, threshold, clips, READ_AT, self.data.name)
 
     def dense_rows(self, dense: Sequence[DenseClip], index: int) -> DenseClip:
         """The dense outputs of one frame of several clips, one row per clip."""
@@ -243,6 +245,11 @@ def first_clips(data: ClipDataModule, count: int) -> list[Tensor]:
     # Even steps through the split: neighbouring clips often show one scene.
     picks = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
     return [dataset[int(index)].frames for index in picks]
+
+
+def _spent_and_kl(swept: SweptClip) -> tuple[Tensor, Tensor]:
+    """Mean over the later frames at each knob, each float64 [k]."""
+    return swept.spent[1:].mean(0), swept.metrics["kl"].cpu().double()
 
 
 def _mean_curve(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

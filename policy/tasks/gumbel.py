@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from datamodules.records import ClipBatch
@@ -14,7 +15,7 @@ from policy.quality import dense_clip, sweep_clip
 from policy.records import FrameResult
 from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
-from policy.tasks.base import ReuseTask
+from policy.tasks.base import ReuseTask, first_clips
 
 BINS = 8
 LEAST_UNIT = 1e-3
@@ -42,8 +43,9 @@ class GumbelTask(ReuseTask):
         cosine_weight: Of the cosine terms on patch tokens and pooled features, beside KL.
         label_weight: Of the cross-entropy to labels; 0 is label-free.
         budget_range: Lowest and highest budget trained for.
-        calibration_clips: Clips used to calibrate and validate.
+        calibration_clips: Clips of the calibration split that the knobs are found on.
         dual_rate: Step of the log price per batch, for a relative excess of 1.
+        budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
     """
 
     budgets: Tensor
@@ -64,8 +66,9 @@ class GumbelTask(ReuseTask):
         budget_range: tuple[float, float] = (0.06, 0.6),
         calibration_clips: int = 12,
         dual_rate: float = 0.05,
+        budget: float = 0.2,
     ) -> None:
-        super().__init__(backbone, weights, calibration_clips=calibration_clips)
+        super().__init__(backbone, weights, calibration_clips=calibration_clips, budget=budget)
         self.save_hyperparameters()
         self.learning_rate = learning_rate
         self.temperature = temperature
@@ -98,9 +101,7 @@ class GumbelTask(ReuseTask):
         dense = [dense_clip(self.backbone, clip) for clip in frames]
         bins = torch.randint(BINS, (len(frames),), device=self.device)
         relaxation = self._relaxation()
-        session = ReuseSession(
-            self.backbone, self.gate, execution="masked", relaxation=relaxation
-        )
+        session = ReuseSession(self.backbone, self.gate, execution="masked", relaxation=relaxation)
         session.knob = self.knobs[bins]
         terms, spent = [], []
         for index in range(frames.shape[1]):
@@ -111,7 +112,7 @@ class GumbelTask(ReuseTask):
                 spent.append(self._differentiable_spent(session, result))
         return self._loss(_mean(terms), torch.stack(spent).mean(0), bins, relaxation)
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on the gate, cosine decay over the whole run."""
         optimizer = torch.optim.AdamW(self.gate.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
@@ -122,9 +123,9 @@ class GumbelTask(ReuseTask):
         }
 
     def val_example(self) -> tuple[Tensor, float]:
-        """A fixed clip, uint8 [t, c, h, w], and the knob at the middle budget."""
+        """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""
         assert self.yardstick is not None
-        return self.calibration_frames()[0], self.yardstick.knob(0.2)
+        return first_clips(self.data, 1)[0], self.yardstick.knob(self.budget)
 
     def _loss(
         self, terms: Distortion, spent: Tensor, bins: Tensor, relaxation: Relaxation
@@ -174,27 +175,27 @@ class GumbelTask(ReuseTask):
 
     def _move_prices(self, relative: Tensor, bins: Tensor) -> None:
         """Raise the price where the running mean is over its budget, lower it where under."""
-        for over, index in zip(relative, bins, strict=True):
+        # Of all processes: prices are buffers, of which the first process's are handed to all.
+        everybody = self.all_gather((relative, bins))
+        for over, index in zip(*(value.flatten() for value in everybody), strict=True):
             self.excess[index] = 0.9 * self.excess[index] + 0.1 * over
             self.log_price[index] += self.dual_rate * float(self.excess[index].clamp(-1, 1))
 
     def _set_gate_range(self, knobs: Tensor) -> None:
         self.gate.knob_mean.fill_(knobs.mean())
         self.gate.knob_std.fill_(knobs.std().clamp_min(0.1))
-        self.gate.knob = float(knobs.mean())
 
     def _start_prices(self) -> None:
         """What a MAC buys on the threshold's own curve: minus the slope of distortion in spent."""
         threshold = ThresholdGate().to(self.device)
-        spent, apart = [], []
-        for frames in self.calibration_frames():
-            normalised = self.backbone.normalize(frames.to(self.device))
+        apart = []
+        for frames in first_clips(self.data, self.calibration_clips):
+            normalised = self.backbone.normalize(frames)
             dense = dense_clip(self.backbone, normalised)
             swept = sweep_clip(self.backbone, threshold, normalised, dense, self.knobs)
             metrics = swept.metrics
             near = metrics["cosine"] + metrics["cosine_pooled"]
             apart.append(metrics["kl"] + self.cosine_weight * (2 - near))
-            spent.append(swept.spent[1:].mean(0))
         curve = torch.stack(apart).mean(0).to(self.device)
         slope = torch.gradient(curve, spacing=(self.budgets,))[0]
         self.unit.copy_(curve.clamp_min(LEAST_UNIT))

@@ -1,0 +1,64 @@
+"""``regate export``: the gate file of a checkpoint, also of a run that is not over."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # PyYAML ships no annotations
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from datamodules.base import ClipDataModule
+from datamodules.errors import RegateError
+from policy.arguments import OneSentenceErrors
+from policy.lightning.checkpoint_io import AtomicCheckpointIO
+from policy.lightning.run_folder import CONFIG_NAME, run_of
+from policy.tasks.base import GATE_FILE, ReuseTask
+
+
+def export(*, ckpt: str, out: str | None = None) -> Path:
+    """Write the gate file of a checkpoint, calibrated on the run's calibration clips.
+
+    Args:
+        ckpt: A checkpoint that lies in the folder of its run, whose config says what it is.
+        out: The gate file to write; by default gate.safetensors in the folder of the run.
+
+    Returns:
+        Where the gate file is.
+
+    Raises:
+        RegateError: If there is no such checkpoint or no config, if it holds no gate or that of
+            another backbone, or if the file cannot be written.
+    """
+    checkpoint = Path(ckpt)
+    if not checkpoint.is_file():
+        raise RegateError(f"there is no checkpoint at {ckpt}; --ckpt takes a .ckpt file of a run")
+    run = run_of(checkpoint)
+    if run is None:
+        raise RegateError(
+            f"there is no {CONFIG_NAME} in the folders above {ckpt}; "
+            "leave the checkpoint in the folder of its run"
+        )
+    task, data = task_and_data(run / CONFIG_NAME)
+    if not isinstance(task, ReuseTask) or not isinstance(data, ClipDataModule):
+        raise RegateError(f"{ckpt} holds no gate, it was made by a {type(task).__name__}")
+    # Read in full before anything is computed: a cut file is told at once.
+    loaded = AtomicCheckpointIO().load_checkpoint(checkpoint)
+    task.on_load_checkpoint(loaded)
+    task.load_state_dict(loaded["state_dict"], strict=task.strict_loading)
+    data.resize_crop = task.resize_crop
+    path = run / GATE_FILE if out is None else Path(out)
+    task.export(path, data)
+    return path
+
+
+def task_and_data(config: Path) -> tuple[LightningModule, LightningDataModule]:
+    """Make what a run's config describes, without its Trainer.
+
+    The machine that exports needs none of the accelerators that trained.
+    """
+    parser = OneSentenceErrors(prog="regate export")
+    parser.add_subclass_arguments(LightningModule, "model", required=True)
+    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    written: dict[str, Any] = yaml.safe_load(config.read_text())
+    parsed = parser.parse_object({key: written[key] for key in ("model", "data")})
+    made = parser.instantiate_classes(parsed)
+    return made.model, made.data
