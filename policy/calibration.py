@@ -1,5 +1,6 @@
 """Finding the knob that spends a budget, on videos kept apart for it."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
@@ -151,7 +152,8 @@ class _DriftProbe(ThresholdGate):
     """Recomputes everything and keeps each block's upper drift, which is what thresholds cut."""
 
     def __init__(self) -> None:
-        super().__init__(threshold=0.0, masks=Masks.PER_BLOCK)
+        super().__init__(masks=Masks.PER_BLOCK)
+        self.knob = -math.inf  # a threshold of 0 would leave patches that did not move at all
         self.seen: dict[int, list[float]] = {}
 
     def score(self, view: BlockView) -> Tensor:
