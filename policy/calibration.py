@@ -73,7 +73,8 @@ def calibrate(
         advance: Called after each clip of each round, for a progress bar.
 
     Raises:
-        RegateError: If there are no clips with at least two frames, or the gate has no knob.
+        RegateError: If the gate has no knob, or clips are missing or have one frame. A share of
+            patches or frames needs none.
     """
     if gate.knob_range is None:
         raise RegateError(f"the {gate.name} policy has no knob to calibrate")
@@ -85,6 +86,11 @@ def calibrate(
         whole = macs.ceiling(gate) if gate.decides_per_token else 1.0
         shares = tuple((budget - floor) / (whole - floor) for budget in wanted)
         return Calibration(wanted, shares, floor, "closed form")
+    if not clips or min(map(len, clips)) < 2:
+        raise RegateError(
+            "a policy is calibrated on clips of at least two frames, since the first is dense: "
+            "give the data module longer videos"
+        )
     measured: dict[float, float] = {}
     knobs = _first_knobs(backbone, gate, clips, len(wanted))
     for _ in range(ROUNDS):
@@ -116,11 +122,17 @@ def spent_per_clip(
     knobs: FloatArray,
     advance: Callable[[], None] = lambda: None,
 ) -> FloatArray:
-    """Mean spent of each clip's frames after the first, at each knob, [clips, knobs]."""
+    """Mean spent of each clip's frames after the first, at each knob, [clips, knobs].
+
+    Args:
+        backbone: The frozen model.
+        gate: Any gate.
+        clips: uint8 [t, c, h, w], of at least two frames each.
+        knobs: [k], run side by side.
+        advance: Called after each clip.
+    """
     rows = []
     for frames in clips:
-        if len(frames) < 2:
-            raise RegateError("a calibration clip needs at least two frames: the first is dense")
         session = ReuseSession(backbone, gate, execution="dry" if gate.runs_dry else "auto")
         session.knob = torch.tensor(knobs, dtype=torch.float32)
         total = torch.zeros(len(knobs), dtype=torch.float64)

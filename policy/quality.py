@@ -94,7 +94,7 @@ def sweep_clip(
         reference = dense.patches[index].expand(count, -1, -1)
         near.append(torch.cosine_similarity(result.patches, reference, dim=-1))
     output = torch.stack(logits)
-    metrics = _metrics(dense, output, torch.stack(features), torch.stack(near)[1:], labels)
+    metrics = quality(dense, output, torch.stack(features), torch.stack(near)[1:], labels)
     return SweptClip(torch.stack(spent), output, metrics, session.state_bytes)
 
 
@@ -107,10 +107,25 @@ def kl_to_dense(dense: Tensor, gated: Tensor) -> Tensor:
     return flat.view(dense.shape[:-1]).clamp_min(0)
 
 
-def _metrics(
-    dense: DenseClip, logits: Tensor, features: Tensor, near: Tensor, labels: Tensor | None
+def quality(
+    dense: DenseClip,
+    logits: Tensor,
+    features: Tensor,
+    near: Tensor,
+    labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Per knob, from outputs of all frames [t, k, ...] and cosines of the later ones [t', k, p]."""
+    """Every metric, mean over the frames after the first, which is dense for all.
+
+    Args:
+        dense: Of t frames.
+        logits: At k knobs, [t, k, classes].
+        features: Likewise, [t, k, d].
+        near: Cosine of each patch token to the dense one on the later frames, [t - 1, k, p].
+        labels: As in ``sweep_clip``.
+
+    Returns:
+        By the names that ``sweep_clip`` lists, each [k].
+    """
     later = logits[1:]  # [t', k, c]
     frames, count, classes = later.shape
     reference = dense.logits[1:].unsqueeze(1).expand_as(later)

@@ -34,7 +34,7 @@ def _caches_stay_in_tmp(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("TORCH_HOME", str(cache / "torch"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root folder."""
     return ROOT

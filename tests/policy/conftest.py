@@ -148,3 +148,49 @@ def make_frames():
         return torch.stack(frames).to(backbone.mean)  # [t, s, c, h, w]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def gumbel(root):
+    """Words of a fit of the shipped config that takes seconds: 4 steps on a random backbone."""
+    settings = {
+        "model.weights": "random",
+        "model.calibration_clips": 4,
+        "data.num_frames": 4,
+        "data.train_clips": 8,
+        "data.calibration_clips": 4,
+        "data.test_clips": 4,
+        "data.batch_size": 4,
+        "trainer.max_epochs": 2,
+        "trainer.log_every_n_steps": 1,
+        "trainer.enable_progress_bar": "false",
+    }
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    return ["--config", str(root / "configs/gumbel/synthetic.yaml"), *words]
+
+
+@pytest.fixture(scope="session")
+def gumbel_run(gumbel, tmp_path_factory):
+    """Folder of such a run, for tests that only read it."""
+    from policy.cli import main
+
+    folder = tmp_path_factory.mktemp("gumbel") / "run"
+    main(["fit", *gumbel, "--run_dir", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The backbone of those runs: 12 x 12 patches, no prefix tokens, 4 blocks of width 96."""
+    from backbones import load_backbone
+
+    return load_backbone("regate_vit_digits", "random")
+
+
+@pytest.fixture(scope="session")
+def digit_clips():
+    """The frames that those runs calibrate on: 4 clips, uint8 [4, 3, 96, 96] each."""
+    from datamodules.synthetic import SyntheticClips
+
+    clips = SyntheticClips(num_frames=4, calibration_clips=4).dataset("calibration")
+    return [clips[index].frames for index in range(len(clips))]
