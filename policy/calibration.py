@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from backbones.vit import Backbone
+from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from policy.budget import Calibration
 from policy.cost import BackboneMacs
@@ -113,6 +114,20 @@ def calibrate(
         floor=floor,
         source=source,
     )
+
+
+def first_clips(data: ClipDataModule, count: int) -> list[Tensor]:
+    """Frames of the first calibration clips, each uint8 [t, c, h, w].
+
+    Raises:
+        RegateError: If the split is empty.
+    """
+    dataset = data.dataset("calibration")
+    if not len(dataset):
+        raise RegateError(f"{data.name} has no calibration clips: give it more videos")
+    # Even steps through the split: neighbouring clips often show one scene.
+    picks = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
+    return [dataset[int(index)].frames for index in picks]
 
 
 def spent_per_clip(

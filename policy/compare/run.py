@@ -24,7 +24,6 @@ from policy.compare.sweep import Reference, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.policies import DENSE, HEURISTICS
 from policy.provenance import command, commit
-from policy.tasks.base import first_clips
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
 

@@ -16,7 +16,7 @@ from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate
+from policy.calibration import calibrate, first_clips
 from policy.gate_file import save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
@@ -231,20 +231,6 @@ class ReuseTask(LightningModule):
             torch.stack([clip.features[index] for clip in dense]),
             torch.stack([clip.patches[index] for clip in dense]),
         )
-
-
-def first_clips(data: ClipDataModule, count: int) -> list[Tensor]:
-    """Frames of the first calibration clips, each uint8 [t, c, h, w].
-
-    Raises:
-        RegateError: If the split is empty.
-    """
-    dataset = data.dataset("calibration")
-    if not len(dataset):
-        raise RegateError(f"{data.name} has no calibration clips: give it more videos")
-    # Even steps through the split: neighbouring clips often show one scene.
-    picks = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
-    return [dataset[int(index)].frames for index in picks]
 
 
 def _spent_and_kl(swept: SweptClip) -> tuple[Tensor, Tensor]:

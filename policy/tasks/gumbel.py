@@ -9,13 +9,14 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from datamodules.records import ClipBatch
+from policy.calibration import first_clips
 from policy.gates.heuristic import ThresholdGate
 from policy.losses import Distortion, distortion
 from policy.quality import dense_clip, sweep_clip
 from policy.records import FrameResult
 from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
-from policy.tasks.base import ReuseTask, first_clips
+from policy.tasks.base import ReuseTask
 
 BINS = 8
 LEAST_UNIT = 1e-3
