@@ -14,7 +14,7 @@ from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate, first_clips
+from policy.calibration import calibrate, first_clips, targets
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.policies import Entry, entries
 from policy.compare.records import Operating, Sweep
