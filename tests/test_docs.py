@@ -1,0 +1,133 @@
+"""The docs against the code: every tag is explained, every word listed, every example runs."""
+
+import ast
+import importlib.util
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text()
+TAG = re.compile(r"(train|val|test|hp|compare)/[\w<>/]+")
+
+
+def python_blocks(page):
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+
+
+def logged_tags():
+    """Every TensorBoard tag written in the code; a value put into one reads ``<>``."""
+    for path in sorted((ROOT / "policy").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+        parts = {id(value) for node in joined for value in node.values}
+        found = [
+            "".join(v.value if isinstance(v, ast.Constant) else "<>" for v in node.values)
+            for node in joined
+        ]
+        found += [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in parts
+        ]
+        yield from (text for text in found if TAG.fullmatch(text))
+
+
+def explained(tag):
+    """Whether ``docs/metrics.md`` has a tag, with a name for each value put into it."""
+    wanted = re.escape(tag).replace("<>", r"(<[a-z_]+>|[a-z_0-9]+)")
+    return re.search(rf"`{wanted}`", METRICS_PAGE) is not None
+
+
+def test_the_tags_are_found():
+    found = set(logged_tags())
+    assert {"train/loss", "val/overlay", "val/kl_at_<>", "hp/spent", "compare/<>"} <= found
+
+
+@pytest.mark.parametrize("tag", sorted(set(logged_tags())))
+def test_every_logged_tag_is_explained(tag):
+    assert explained(tag), f"docs/metrics.md does not explain {tag}"
+
+
+def test_every_metric_column_and_field_is_explained():
+    from policy.compare.records import METRICS
+    from policy.compare.results import Area, Paired, PlotCurve, Results, Row
+    from policy.serving.rows import FrameRow
+    from policy.serving.totals import Summary
+
+    names = set(METRICS)
+    for record in (Row, Paired, Area, PlotCurve, Results, FrameRow, Summary):
+        names |= {field.name for field in fields(record)} - {"metrics", "metric", "rows"}
+    missing = [name for name in sorted(names) if f"`{name}`" not in METRICS_PAGE]
+    assert missing == []
+
+
+def test_every_column_of_the_printed_table_is_explained():
+    from policy.compare.table import _columns
+
+    table = METRICS_PAGE.split("## The table of")[1].split("##")[0]
+    assert [column.header for column in _columns() if column.header not in table] == []
+
+
+def test_every_policy_is_named_in_the_readme():
+    from policy.policies import POLICIES
+
+    readme = (ROOT / "README.md").read_text()
+    names = {policy.removesuffix("-per-block") for policy in POLICIES}
+    assert sorted(name for name in names if f"`{name}`" not in readme) == []
+    assert {name for name in names if f"{name}-per-block" in POLICIES} == {
+        *("random", "periodic", "threshold", "top-r", "cosine")
+    }
+
+
+def test_the_glossary_is_sorted_and_defines_each_word_once():
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    words = re.findall(r"^\| ([^|]+?) \| ", page, re.M)[1:]
+    assert words == sorted(words, key=str.lower)
+    assert len(words) == len(set(words))
+    assert {"recompute", "drift", "gate", "budget", "spent", "session"} <= set(words)
+
+
+def test_the_gate_of_the_docs_can_be_written_run_named_kept_and_tested(
+    tmp_path, monkeypatch, capsys
+):
+    from policy.policies import HEURISTICS
+
+    snippets = python_blocks("docs/add_a_gate.md")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(HEURISTICS, "neighbour", None)  # so that it is gone afterwards
+    names = {"__name__": "add_a_gate"}
+    for snippet in snippets:
+        loading = 'load_backbone("regate_vit_digits")'
+        snippet = snippet.replace(loading, 'load_backbone("regate_vit_digits", weights="random")')
+        exec(compile(snippet, "docs/add_a_gate.md", "exec"), names)
+
+    printed = [float(word) for word in capsys.readouterr().out.split()]
+    assert len(printed) == 8 and printed[0] == 1.0
+    assert names["gate"].calibration.lowest < 0.25
+    assert names["session"].gate.calibration == names["gate"].calibration
+    tests = [name for name in names if name.startswith("test_")]
+    assert tests == ["test_a_still_patch_is_recomputed_beside_one_that_moved"]
+    names[tests[0]](view_by_hand())
+
+
+def view_by_hand():
+    """The fixture that the page names, called without pytest."""
+    path = ROOT / "tests" / "policy" / "gates" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("gates_conftest", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return inspect.unwrap(module.view)()
+
+
+def test_the_metadata_that_the_checkpoints_page_prints_are_written():
+    source = (ROOT / "policy" / "gate_file.py").read_text()
+    snippet = python_blocks("checkpoints/README.md")[0]
+    printed = re.findall(r'"(\w+)"', snippet.split("for key in")[1].split(":")[0])
+    assert printed
+    assert [key for key in printed if f'"{key}":' not in source] == []
