@@ -7,6 +7,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,3 +132,54 @@ def test_the_metadata_that_the_checkpoints_page_prints_are_written():
     printed = re.findall(r'"(\w+)"', snippet.split("for key in")[1].split(":")[0])
     assert printed
     assert [key for key in printed if f'"{key}":' not in source] == []
+
+
+def script(name):
+    """A script of the docs folder, as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_screenshots_without_a_browser_say_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        SystemExit, match=r"^error: no chromium .* \(Debian: apt install chromium\)"
+    ):
+        script("screenshots").find_chromium()
+
+
+def test_screenshots_of_an_empty_folder_say_what_to_run_first(tmp_path):
+    with pytest.raises(SystemExit, match="no TensorBoard logs in .*: run `make demo` first"):
+        script("screenshots").check_events(tmp_path)
+
+
+def test_screenshots_find_the_address_of_a_server_with_logs(tmp_path):
+    from urllib.request import urlopen
+
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path / "runs") as writer:
+        writer.add_scalar("compare/kl", 0.5, 100)
+    with script("screenshots").tensorboard(tmp_path) as url:
+        runs = urlopen(f"{url}data/runs").read()
+
+    assert runs.strip() == b'["runs"]'
+
+
+def test_a_strip_puts_the_chosen_frames_side_by_side(tmp_path):
+    from datamodules.video_writer import VideoWriter
+
+    video = tmp_path / "video.mp4"
+    with VideoWriter(video, fps=10) as writer:
+        for grey in (10, 90, 170, 250):
+            writer.write(np.full((32, 48, 3), grey, dtype=np.uint8))
+
+    picture = np.asarray(script("strip").strip(video, [1, 3], width=100))
+
+    assert picture.shape == (32, 100, 3)  # two frames of 48 pixels and a gap of 4
+    left, gap, right = picture[16, 24, 0], picture[16, 50, 0], picture[16, 76, 0]
+    assert abs(int(left) - 90) < 8 and gap == 255 and abs(int(right) - 250) < 8
+    with pytest.raises(SystemExit, match="has no frame 4: choose smaller numbers"):
+        script("strip").strip(video, [0, 4], width=100)
