@@ -18,6 +18,7 @@ from policy.lightning.keep_config import KeepConfig
 from policy.lightning.last import keep_last, keeps_last
 from policy.lightning.nan_guard import NanGuard
 from policy.lightning.predictions import WritePredictions
+from policy.lightning.resume_loader import ResumeLoader
 from policy.lightning.run_folder import (
     CONFIG_NAME,
     check_unused,
@@ -97,7 +98,7 @@ class RegateCLI(LightningCLI):
         )
 
     def _own_callbacks(self, config: dict[str, Any]) -> list[Any]:
-        callbacks: list[Any] = [NanGuard()]
+        callbacks: list[Any] = [NanGuard(), ResumeLoader()]
         seed = self._get(self.config, "seed_everything")
         if seed is not False:
             callbacks.append(SeedEachStep(seed))
@@ -147,7 +148,8 @@ def run_trainer(words: list[str]) -> None:
         subclass_mode_data=True,
         save_config_callback=KeepConfig,
         seed_everything_default=0,
-        trainer_defaults={"enable_model_summary": False},
+        # Validation sweeps whole curves: a sanity pass would cost as much as many steps.
+        trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
         parser_class=TrainerArgumentParser,
         parser_kwargs={"prog": "regate"},
         auto_configure_optimizers=False,
