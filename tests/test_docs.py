@@ -151,7 +151,7 @@ def test_screenshots_without_a_browser_say_what_to_install(monkeypatch):
 
 
 def test_screenshots_of_an_empty_folder_say_what_to_run_first(tmp_path):
-    with pytest.raises(SystemExit, match="no TensorBoard logs in .*: run `make demo` first"):
+    with pytest.raises(SystemExit, match=r"no TensorBoard logs in .*: run `make demo` first"):
         script("screenshots").check_events(tmp_path)
 
 
