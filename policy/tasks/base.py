@@ -170,10 +170,10 @@ class ReuseTask(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another backbone: strict loading cannot, without its weights.
+        """Check what strict loading cannot, without the weights of the backbone.
 
         Raises:
-            RegateError: Naming both.
+            RegateError: If it is of another backbone, naming both, or lacks a part of the gate.
         """
         theirs, ours = checkpoint.get("backbone", {}), self.backbone
         if theirs.get("fingerprint") != ours.fingerprint:
@@ -182,6 +182,12 @@ class ReuseTask(LightningModule):
                 f"{theirs.get('fingerprint')}, but the backbone is {ours.name} with "
                 f"{ours.fingerprint}: load that backbone with those weights"
             )
+        for name in self.gate.state_dict():
+            if f"gate.{name}" not in checkpoint["state_dict"]:
+                raise RegateError(
+                    f"the checkpoint lacks {f'gate.{name}'!r} of the gate: "
+                    "it is of another version or task"
+                )
 
     def on_fit_end(self) -> None:
         """Calibrate the trained gate and write its file."""

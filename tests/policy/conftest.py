@@ -1,5 +1,6 @@
 """Runs of the command line on a task of three weights, and small backbones of every family."""
 
+import json
 import os
 import subprocess
 import sys
@@ -171,11 +172,16 @@ def gumbel(root):
 
 @pytest.fixture(scope="session")
 def gumbel_run(gumbel, tmp_path_factory):
-    """Folder of such a run, for tests that only read it."""
+    """Folder of such a run, with a checkpoint of each step, for tests that only read it."""
     from policy.cli import main
 
+    each_step = {
+        "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+        "init_args": {"filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1},
+    }
     folder = tmp_path_factory.mktemp("gumbel") / "run"
-    main(["fit", *gumbel, "--run_dir", str(folder)])
+    keep = f"--trainer.callbacks={json.dumps([each_step])}"
+    main(["fit", *gumbel, keep, "--run_dir", str(folder)])
     return folder
 
 

@@ -134,7 +134,7 @@ def test_what_cannot_be_reached_or_needs_no_gate_is_no_target(budget):
 
 
 def test_a_policy_without_a_knob_is_refused(backbone):
-    with pytest.raises(RegateError, match="^the always policy has no knob to calibrate$"):
+    with pytest.raises(RegateError, match=r"^the always policy has no knob to calibrate$"):
         calibrate(backbone, build_gate("always"), [])
 
 
@@ -142,7 +142,7 @@ def test_a_policy_without_a_knob_is_refused(backbone):
 def test_clips_of_one_frame_are_refused(lengths, digits, digit_clips):
     clips = [digit_clips[0][:length] for length in lengths]
 
-    with pytest.raises(RegateError, match="^a policy is calibrated on clips of at least two fra"):
+    with pytest.raises(RegateError, match=r"^a policy is calibrated on clips of at least two fra"):
         calibrate(digits, ThresholdGate(), clips)
 
 

@@ -141,7 +141,7 @@ def test_a_failed_write_leaves_the_old_file(file, learned, backbone, monkeypatch
 
     monkeypatch.setattr("policy.gate_file.save_file", full)
 
-    with pytest.raises(RegateError, match="cannot write .*No space left on device"):
+    with pytest.raises(RegateError, match=r"cannot write .*No space left on device"):
         save_gate(file, learned, backbone)
 
     assert file.read_bytes() == before

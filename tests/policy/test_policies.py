@@ -51,7 +51,7 @@ def test_an_unknown_name_lists_the_heuristics(name):
 
 
 def test_dense_is_no_gate():
-    with pytest.raises(RegateError, match="^dense is the untouched model and has no gate: always"):
+    with pytest.raises(RegateError, match=r"^dense is the untouched model and has no gate: always"):
         build_gate("dense")
 
 

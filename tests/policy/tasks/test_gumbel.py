@@ -1,0 +1,316 @@
+"""Training a gate, through the command line where a user would."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from backbones import load_backbone
+from datamodules.records import ClipBatch
+from policy.cli import main
+from policy.gate_file import load_gate, read_metadata
+from policy.gates.learned import LearnedGate
+from policy.losses import distortion
+from policy.quality import dense_clip
+from policy.relax import Relaxation
+from policy.session import ReuseSession
+from policy.tasks.base import READ_AT
+from policy.tasks.gumbel import GumbelTask
+
+
+def scalars(folder):
+    """Values by tag, in the order of the steps."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def fails(words, capsys):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
+
+
+def test_a_fit_ends_with_a_gate_that_serves_any_budget(gumbel_run, digits, digit_clips):
+    gate = load_gate(gumbel_run / "gate.safetensors", digits)
+
+    spent = []
+    for clip in digit_clips:
+        session = ReuseSession(digits, gate, budget=0.2)
+        spent += [session.step(frame).spent.item() for frame in digits.normalize(clip)][1:]
+
+    assert sum(spent) / len(spent) == pytest.approx(0.2, rel=0.02)
+    session.budget = 0.5
+    session.budget = 1.0
+    assert gate.knob == pytest.approx(gate.calibration.knob(0.2))
+
+
+def test_the_gate_file_knows_the_command_that_made_it(gumbel_run):
+    metadata = read_metadata(gumbel_run / "gate.safetensors")
+
+    assert metadata["command"].startswith("regate fit --config ")
+    assert metadata["calibration"]["source"] == "synthetic, 4 calibration clips"
+    assert metadata["budgets"][0] == pytest.approx(0.04, rel=0.02)
+
+
+def test_each_step_and_each_validation_is_logged(gumbel_run):
+    logged = scalars(gumbel_run)
+
+    for tag in ("train/loss", "train/kl", "train/cosine", "train/spent", "train/price"):
+        assert len(logged[tag]) == 4, tag
+    for tag in ("val/kl", "val/spent", "val/kl_minus_threshold", "hp/kl_minus_threshold"):
+        assert len(logged[tag]) >= 2, tag
+    assert logged["train/temperature"][0] == 1.0
+    assert logged["train/temperature"][-1] == pytest.approx(0.3 ** (3 / 4))
+    assert logged["hp/spent"][-1] == logged["val/spent"][-1]
+    values = [value for tag, series in logged.items() if tag[:3] != "hp/" for value in series]
+    assert all(map(math.isfinite, values))
+
+
+def test_the_decisions_are_drawn_without_being_asked_for(gumbel_run):
+    events = EventAccumulator(str(gumbel_run), size_guidance={"images": 0}).Reload()
+
+    assert len(events.Images("val/overlay")) == 2
+    assert "val/recompute_rate/block_03" in events.Tags()["scalars"]
+
+
+def test_a_checkpoint_holds_the_gate_and_not_the_backbone(gumbel_run):
+    checkpoint = torch.load(gumbel_run / "checkpoints" / "last.ckpt")
+
+    names = set(checkpoint["state_dict"])
+    assert {name.split(".")[0] for name in names} == {
+        "gate", "budgets", "log_price", "unit", "excess"
+    }  # fmt: skip
+    assert checkpoint["backbone"]["name"] == "regate_vit_digits"
+
+
+@pytest.fixture
+def fit(gumbel, tmp_path):
+    """Run a fit with changes, in a folder of its own."""
+
+    def run(name, *words):
+        main(["fit", *gumbel, "--run_dir", str(tmp_path / name), *words])
+        return tmp_path / name
+
+    return run
+
+
+def test_the_same_seed_makes_the_same_gate(gumbel_run, fit):
+    whole = load_file(gumbel_run / "gate.safetensors")
+
+    again, other = (load_file(fit(f"seed{seed}", "--seed_everything", str(seed)) /
+                              "gate.safetensors") for seed in (0, 1))  # fmt: skip
+
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert not torch.equal(whole["meaning.weight"], other["meaning.weight"])
+
+
+def test_labels_can_be_learned_from_too(fit, gumbel_run):
+    folder = fit("labels", "--model.label_weight", "1", "--trainer.max_epochs", "1")
+
+    loss, without = (scalars(run)["train/loss"][0] for run in (folder, gumbel_run))
+    assert loss > without
+
+
+def test_an_untrained_gate_is_the_threshold(fit, monkeypatch):
+    """Its own cost set aside, which is a few percent of the lowest budget on so small a model."""
+    monkeypatch.setattr(LearnedGate, "macs", lambda gate, block, dim: 0.0 if block else float(dim))
+
+    logged = scalars(fit("idle", "--model.learning_rate", "0", "--trainer.max_epochs", "1"))
+
+    assert abs(logged["val/kl_minus_threshold"][0]) < 1e-3
+    for budget in READ_AT:
+        assert abs(logged[f"val/kl_minus_threshold_at_{budget:g}"][0]) < 1e-6
+
+
+def test_validation_charges_the_gate_for_its_own_cost(fit):
+    logged = scalars(fit("idle", "--model.learning_rate", "0", "--trainer.max_epochs", "1"))
+
+    assert 0 < logged["val/kl_minus_threshold"][0] < 0.2
+
+
+def test_test_and_validate_need_the_checkpoint_alone(gumbel_run, capsys):
+    checkpoint = str(gumbel_run / "checkpoints" / "last.ckpt")
+
+    main(["validate", "--ckpt_path", checkpoint])
+    validated = capsys.readouterr().out
+    main(["test", "--ckpt_path", checkpoint])
+    tested = capsys.readouterr().out
+
+    assert "val/kl_minus_threshold" in validated
+    for metric in ("kl", "agreement", "cosine", "cosine_worst5", "excess_flips", "spent"):
+        assert f"test/{metric}" in tested
+
+
+def test_the_budget_of_a_test_can_be_asked_for(gumbel_run, capsys):
+    checkpoint = str(gumbel_run / "checkpoints" / "last.ckpt")
+
+    assert fails(["test", "--ckpt_path", checkpoint, "--model.budget", "1.5"], capsys) == (
+        "budget must be in (0, 1], the fraction of a dense frame's MACs; got 1.5"
+    )
+    assert fails(["test", "--ckpt_path", checkpoint, "--model.budget", "0.001"], capsys).startswith(
+        "budget 0.001 is under this gate's floor of 0.0"
+    )
+
+
+def test_a_checkpoint_of_another_backbone_is_refused(gumbel_run, digits, tmp_path, capsys):
+    torch.manual_seed(1)
+    other = {name: torch.randn_like(value) for name, value in digits.vit.state_dict().items()}
+    torch.save(other, tmp_path / "other.pth")
+    checkpoint = str(gumbel_run / "checkpoints" / "last.ckpt")
+
+    told = fails(
+        ["test", "--ckpt_path", checkpoint, "--model.weights", str(tmp_path / "other.pth")], capsys
+    )
+
+    theirs = load_backbone("regate_vit_digits", str(tmp_path / "other.pth")).fingerprint
+    assert told == (
+        f"the checkpoint belongs to regate_vit_digits with weights {digits.fingerprint}, but the "
+        f"backbone is regate_vit_digits with {theirs}: load that backbone with those weights"
+    )
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(gumbel, tmp_path, capsys):
+    task = None
+
+    def remember(module):
+        nonlocal task
+        task = module
+
+    original = GumbelTask.on_fit_start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GumbelTask, "on_fit_start", lambda self: (remember(self), original(self))[1])
+        words = ["fit", *gumbel, "--run_dir", str(tmp_path), "--model.cosine_weight", ".nan"]
+        told = fails(words, capsys)
+
+    assert told.startswith("training stopped at step 0 because the loss is nan, with the weights")
+    assert all(torch.isfinite(parameter).all() for parameter in task.gate.parameters())
+    assert task.gate.admit[2].weight.abs().sum() == 0  # as initialised
+    assert not (tmp_path / "gate.safetensors").exists()
+
+
+def test_a_trial_run_of_one_batch_leaves_no_gate(gumbel, tmp_path):
+    main(["fit", *gumbel, "--run_dir", str(tmp_path / "run"), "--trainer.fast_dev_run", "true"])
+
+    assert not (tmp_path / "run" / "gate.safetensors").exists()
+
+
+def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(gumbel_run, fit):
+    checkpoint = gumbel_run / "checkpoints" / "step=3.ckpt"
+
+    resumed = fit("resumed", "--ckpt_path", str(checkpoint))
+
+    assert_same_gate(resumed, gumbel_run)
+
+
+def assert_same_gate(folder, other):
+    ours, theirs = (load_file(run / "gate.safetensors") for run in (folder, other))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ours, theirs = (read_metadata(run / "gate.safetensors") for run in (folder, other))
+    assert (ours["calibration"], ours["knob"]) == (theirs["calibration"], theirs["knob"])
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_it_had_not_been(gumbel_run, gumbel, tmp_path, regate, capsys):
+    every_step = {
+        "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+        "init_args": {
+            "filename": "last", "enable_version_counter": False, "every_n_train_steps": 1
+        },
+    }  # fmt: skip
+    cut = ["fit", *gumbel, "--run_dir", str(tmp_path / "cut")]
+    cut += [f"--trainer.callbacks={json.dumps([every_step])}"]
+    killed = regate(*cut, "--model.class_path", "killed_run.KilledAtStep3")
+    assert killed.returncode == -9, killed.stderr
+    saved = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] == 3
+
+    main([*cut, "--ckpt_path", "last"])
+
+    assert_same_gate(tmp_path / "cut", gumbel_run)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_gate(gumbel, tmp_path, regate, digits):
+    done = regate(
+        "fit", *gumbel, "--run_dir", tmp_path / "run", "--trainer.devices", 2,
+        "--trainer.strategy", "ddp", "--data.batch_size", 2,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("gate: ") == 1
+    load_gate(tmp_path / "run" / "gate.safetensors", digits)
+    assert len(scalars(tmp_path / "run")["train/kl"]) == 4
+
+
+@pytest.fixture
+def task():
+    """A task whose gate has learned something, without a Trainer."""
+    torch.manual_seed(0)
+    task = GumbelTask("regate_vit_digits", "random").double()
+    with torch.no_grad():
+        for parameter in task.gate.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return task
+
+
+def test_the_gradient_of_kl_has_the_sign_of_its_difference(task, digit_clips):
+    """Noise-free and soft, so that the loss is a function of the weights alone."""
+    frames = task.backbone.normalize(digit_clips[1])
+    dense = dense_clip(task.backbone, frames)
+
+    def loss():
+        relaxation = Relaxation(temperature=0.5, noise_scale=0.0, hard=False)
+        session = ReuseSession(task.backbone, task.gate, execution="masked", relaxation=relaxation)
+        session.knob = -1.0
+        terms, spent = [], []
+        for index, frame in enumerate(frames):
+            result = session.step(frame)
+            if index:
+                terms.append(distortion(result, task.dense_rows([dense], index)).patches)
+                spent.append(task._differentiable_spent(session, result))
+        return torch.cat(terms).mean(), torch.cat(spent).mean()
+
+    bias = task.gate.admit[2].bias
+    for which, sign in ((0, -1), (1, 1)):  # admitting more: closer to dense, and dearer
+        (gradient,) = torch.autograd.grad(loss()[which], bias)
+        with torch.no_grad():
+            bias += 1e-3
+            more = loss()[which]
+            bias -= 2e-3
+            less = loss()[which]
+            bias += 1e-3
+        difference = (more - less) / 2e-3
+        assert sign * difference > 0
+        assert gradient.item() == pytest.approx(difference.item(), rel=0.3)
+
+
+def test_the_price_rises_over_the_budget_and_falls_under_it(task):
+    task.log_price.zero_()
+    task.excess.zero_()
+    task.all_gather = lambda values: values  # of a Trainer with one process
+
+    task._move_prices(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([0, 1, 2]))
+
+    assert task.log_price[:4].tolist() == pytest.approx([0.0025, -0.0025, 0, 0])
+
+
+def test_the_spent_that_is_trained_is_the_counted_one(task, digit_clips):
+    """Hard decisions: the value is the counter's, to rounding."""
+    batch = ClipBatch(torch.stack(digit_clips[:2]), None, ["a", "b"], ["a", "b"])
+    frames = task.backbone.normalize(batch.frames)
+    relaxation = Relaxation(temperature=0.5, noise_scale=0.2, hard=True)
+    session = ReuseSession(task.backbone, task.gate, execution="masked", relaxation=relaxation)
+    session.knob = -1.0
+    for index in range(3):
+        result = session.step(frames[:, index])
+
+    spent = task._differentiable_spent(session, result)
+
+    assert 0.05 < result.spent.min() < 0.95
+    assert spent.tolist() == pytest.approx(result.spent.tolist(), rel=1e-9)
+    assert spent.requires_grad

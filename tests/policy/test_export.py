@@ -1,0 +1,123 @@
+"""The gate file of any checkpoint."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from policy.cli import main
+from policy.gate_file import load_gate, read_metadata
+
+
+def fails(words, capsys):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
+
+
+def test_the_last_checkpoint_gives_the_file_that_the_fit_wrote(gumbel_run, tmp_path, capsys):
+    out = tmp_path / "new" / "gate.safetensors"
+
+    main(["export", "--ckpt", str(gumbel_run / "checkpoints" / "last.ckpt"), "--out", str(out)])
+
+    assert capsys.readouterr().out.startswith(f"gate: {out} (")
+    ours, theirs = load_file(out), load_file(gumbel_run / "gate.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    exported, fitted = read_metadata(out), read_metadata(gumbel_run / "gate.safetensors")
+    assert exported["command"].startswith("regate export --ckpt ")
+    for name in ("knob", "calibration", "identity", "settings"):
+        assert exported[name] == fitted[name]
+
+
+def test_a_checkpoint_in_mid_training_gives_the_gate_of_that_step(gumbel_run, digits, tmp_path):
+    checkpoint = gumbel_run / "checkpoints" / "step=2.ckpt"
+
+    main(["export", "--ckpt", str(checkpoint), "--out", str(tmp_path / "gate.safetensors")])
+
+    gate = load_gate(tmp_path / "gate.safetensors", digits)
+    saved = torch.load(checkpoint)["state_dict"]
+    for name, value in gate.state_dict().items():
+        assert torch.equal(value, saved[f"gate.{name}"])
+    assert gate.calibration.lowest == pytest.approx(0.04, rel=0.02)
+
+
+def test_without_out_the_file_lies_in_the_folder_of_the_run(gumbel, tmp_path):
+    run = tmp_path / "run"
+    main(["fit", *gumbel, "--run_dir", str(run), "--trainer.max_epochs=1"])
+    (run / "gate.safetensors").unlink()
+
+    main(["export", "--ckpt", str(run / "checkpoints" / "last.ckpt")])
+
+    assert (run / "gate.safetensors").is_file()
+
+
+def test_a_missing_checkpoint_is_told(tmp_path, capsys):
+    assert fails(["export", "--ckpt", "runs/nowhere/last.ckpt"], capsys) == (
+        "there is no checkpoint at runs/nowhere/last.ckpt; --ckpt takes a .ckpt file of a run"
+    )
+
+
+def test_a_checkpoint_away_from_its_run_is_told(gumbel_run, tmp_path, capsys):
+    alone = tmp_path / "a" / "b" / "c" / "last.ckpt"
+    alone.parent.mkdir(parents=True)
+    alone.write_bytes((gumbel_run / "checkpoints" / "last.ckpt").read_bytes())
+
+    assert fails(["export", "--ckpt", str(alone)], capsys) == (
+        f"there is no config.yaml in the folders above {alone}; "
+        "leave the checkpoint in the folder of its run"
+    )
+
+
+def test_a_task_without_a_gate_is_told(tiny, capsys):
+    main(["fit", "--config", "tiny.yaml", "--run_dir", "run"])
+
+    assert fails(["export", "--ckpt", "run/checkpoints/last.ckpt"], capsys) == (
+        "run/checkpoints/last.ckpt holds no gate, it was made by a TinyTask"
+    )
+
+
+@pytest.fixture
+def copied(gumbel_run, tmp_path):
+    """The run's config beside a checkpoint that a test writes."""
+    (tmp_path / "config.yaml").write_text((gumbel_run / "config.yaml").read_text())
+    return tmp_path / "last.ckpt"
+
+
+def test_a_cut_checkpoint_is_told(gumbel_run, copied, capsys):
+    whole = (gumbel_run / "checkpoints" / "last.ckpt").read_bytes()
+    copied.write_bytes(whole[: len(whole) // 2])
+
+    told = fails(["export", "--ckpt", str(copied)], capsys)
+
+    assert told.startswith(f"{copied} cannot be read as a checkpoint (")
+
+
+def test_a_checkpoint_of_another_backbone_is_refused(gumbel_run, copied, capsys):
+    checkpoint = torch.load(gumbel_run / "checkpoints" / "last.ckpt")
+    checkpoint["backbone"] = {"name": "vit_tiny_patch16_224", "fingerprint": "0123"}
+    torch.save(checkpoint, copied)
+
+    assert fails(["export", "--ckpt", str(copied)], capsys).startswith(
+        "the checkpoint belongs to vit_tiny_patch16_224 with weights 0123, but the backbone is reg"
+    )
+
+
+def test_a_checkpoint_without_the_gate_is_refused(gumbel_run, copied, capsys):
+    """Loading is not strict, since the backbone is left out on purpose."""
+    checkpoint = torch.load(gumbel_run / "checkpoints" / "last.ckpt")
+    del checkpoint["state_dict"]["gate.meaning.weight"]
+    torch.save(checkpoint, copied)
+
+    assert fails(["export", "--ckpt", str(copied)], capsys) == (
+        "the checkpoint lacks 'gate.meaning.weight' of the gate: it is of another version or task"
+    )
+
+
+def test_an_output_that_cannot_be_written_is_told(gumbel_run, tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    checkpoint = str(gumbel_run / "checkpoints" / "last.ckpt")
+
+    told = fails(["export", "--ckpt", checkpoint, "--out", str(tmp_path / "taken" / "g")], capsys)
+
+    assert told.startswith(f"cannot write {tmp_path}/taken/g (")
