@@ -183,7 +183,7 @@ class ReuseSession:
         forced = state.gate.frame == 0
         gate = FrameGate(self.gate, state.gate, knob, forced, self.backbone, self.relaxation)
         # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
-        embedded = self.backbone.embed(frames).to(frames.dtype)
+        embedded = self._embed(frames).to(frames.dtype)
         tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
@@ -207,7 +207,7 @@ class ReuseSession:
     def _embed(self, frames: Tensor) -> Tensor:
         """Patch tokens [s, n, d]; a sweep over knobs shows all streams one and the same frame."""
         if len(frames) > 1 and frames.stride(0) == 0:
-            return self.backbone.embed(frames[:1]).expand(len(frames), -1, -1)
+            return self.backbone.embed(frames[:1]).repeat(len(frames), 1, 1)
         return self.backbone.embed(frames)
 
     def _compute_some(
