@@ -87,11 +87,7 @@ def calibrate(
         whole = macs.ceiling(gate) if gate.decides_per_token else 1.0
         shares = tuple((budget - floor) / (whole - floor) for budget in wanted)
         return Calibration(wanted, shares, floor, "closed form")
-    if not clips or min(map(len, clips)) < 2:
-        raise RegateError(
-            "a policy is calibrated on clips of at least two frames, since the first is dense: "
-            "give the data module longer videos"
-        )
+    _check_lengths(clips)
     measured: dict[float, float] = {}
     knobs = _first_knobs(backbone, gate, clips, len(wanted))
     for _ in range(ROUNDS):
@@ -166,13 +162,25 @@ def fit_block_offsets(backbone: Backbone, gate: ThresholdGate, clips: Sequence[T
     Tokens grow from block to block and so does their drift, hence one threshold for all blocks
     spends nearly everything in the last ones. An offset is the block's typical log drift from
     frame to frame, measured on a dense run; only their differences matter, the knob does the rest.
+
+    Raises:
+        RegateError: If clips are missing or have one frame.
     """
+    _check_lengths(clips)
     probe = _DriftProbe()
     for frames in clips:
         session = ReuseSession(backbone, probe, execution="gathered")
         for frame in backbone.normalize(frames):
             session.step(frame)
     gate.offsets = probe.typical(backbone.depth)
+
+
+def _check_lengths(clips: Sequence[Tensor]) -> None:
+    if not clips or min(map(len, clips)) < 2:
+        raise RegateError(
+            "a policy is calibrated on clips of at least two frames, since the first is dense: "
+            "give the data module longer videos"
+        )
 
 
 class _DriftProbe(ThresholdGate):

@@ -45,12 +45,15 @@ def entries(
         clips: Calibration clips, uint8 [t, c, h, w], for thresholds calibrated per block.
 
     Raises:
-        RegateError: If a name is unknown, a learned policy has no gate file, or a gate file
-            belongs to none of the policies.
+        RegateError: If a name is unknown or given twice, a learned policy has no gate file, or a
+            gate file belongs to none of the policies.
     """
     unknown = [name for name in policies if name not in POLICIES]
     if unknown:
         raise RegateError(f"no policy {unknown[0]!r}: choose from {', '.join(POLICIES)}")
+    twice = [name for index, name in enumerate(policies) if name in policies[:index]]
+    if twice:
+        raise RegateError(f"{twice[0]} is named twice in the policies")
     loaded = [load_gate(path, backbone) for path in gates]
     for path, gate in zip(gates, loaded, strict=True):
         if gate.name not in LEARNED or gate.name not in policies:

@@ -186,6 +186,10 @@ def _at(run: Run, budget: float | None) -> tuple[Operating, Timed]:
 def _meta(
     model: Backbone, data: ClipDataModule, weights: str, gates: Sequence[str], runs: Sequence[Run]
 ) -> dict[str, object]:
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        if run.entry.learned:
+            seeds.setdefault(run.entry.policy, []).append(run.entry.seed)
     return {
         "data": data.describe(),
         "split": "test",
@@ -193,7 +197,7 @@ def _meta(
         "backbone_fingerprint": model.fingerprint,
         "weights": Path(weights).name,
         "gates": [Path(path).name for path in gates],
-        "seeds": {run.entry.policy: run.entry.seed for run in runs if run.entry.learned},
+        "seeds": seeds,
         "mechanism": "kv",
         "calibrations": {
             f"{run.entry.policy}/{run.entry.seed}": run.calibration.to_json()

@@ -25,7 +25,7 @@ class ResumeLoader(Callback):
     ) -> None:
         """Add the loader's position."""
         loader = trainer.train_dataloader
-        if hasattr(loader, "state_dict"):
+        if loader is not None and hasattr(loader, "state_dict"):
             checkpoint[KEY] = loader.state_dict()
 
     def on_load_checkpoint(

@@ -144,6 +144,8 @@ def test_clips_of_one_frame_are_refused(lengths, digits, digit_clips):
 
     with pytest.raises(RegateError, match=r"^a policy is calibrated on clips of at least two fra"):
         calibrate(digits, ThresholdGate(), clips)
+    with pytest.raises(RegateError, match=r"^a policy is calibrated on clips of at least two fra"):
+        fit_block_offsets(digits, build_gate("threshold-per-block"), clips)
 
 
 def test_progress_is_told_once_per_clip_and_round(digits, digit_clips):

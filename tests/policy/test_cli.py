@@ -1,5 +1,6 @@
 """The console script: dispatch, help, and what a user sees when something is wrong."""
 
+import os
 import subprocess
 import sys
 import time
@@ -193,3 +194,18 @@ def test_every_command_explains_its_arguments(name, capsys):
 
     assert stopped.value.code == 0
     assert "usage: regate" in capsys.readouterr().out
+
+
+# argparse, which prints the help of a command, ends by itself.
+@pytest.mark.parametrize(("words", "status"), [(["--help"], 141), (["compare", "--help"], 0)])
+def test_a_reader_that_has_seen_enough_is_no_traceback(words, status):
+    """As ``regate --help | head -1`` does, once head has gone."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "policy", *words], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+
+    assert done.stderr == ""
+    assert done.returncode == status

@@ -1,0 +1,81 @@
+"""From names and gate files to what is compared."""
+
+import pytest
+import torch
+
+from datamodules.errors import RegateError
+from policy.compare.policies import entries
+from policy.gate_file import save_gate
+from policy.gates import AlwaysRecompute
+from policy.gates.learned import LearnedGate
+from policy.policies import build_gate
+
+
+@pytest.fixture
+def gate_file(backbone, tmp_path):
+    def save(name, gate):
+        save_gate(tmp_path / name, gate, backbone)
+        return str(tmp_path / name)
+
+    return save
+
+
+def test_the_order_is_that_of_the_names(backbone):
+    found = entries(["top-r", "dense", "hold"], [], backbone, [])
+
+    assert [entry.policy for entry in found] == ["top-r", "dense", "hold"]
+    assert not any(entry.learned for entry in found)
+
+
+def test_dense_computes_everything(backbone):
+    (entry,) = entries(["dense"], [], backbone, [])
+
+    assert isinstance(entry.gate, AlwaysRecompute)
+
+
+def test_thresholds_per_block_are_given_their_offsets(digits, digit_clips):
+    (entry,) = entries(["threshold-per-block"], [], digits, digit_clips)
+
+    assert len(entry.gate.offsets) == 4
+
+
+def test_two_files_of_one_policy_are_its_seeds(backbone, gate_file):
+    files = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        files.append(gate_file(f"{seed}.safetensors", LearnedGate(48, 3)))
+
+    found = entries(["threshold", "gumbel"], files, backbone, [])
+
+    assert [(entry.policy, entry.seed, entry.learned) for entry in found] == [
+        ("threshold", 0, False), ("gumbel", 0, True), ("gumbel", 1, True),
+    ]  # fmt: skip
+    assert not torch.equal(found[1].gate.meaning.weight, found[2].gate.meaning.weight)
+
+
+def test_an_unknown_name_lists_the_known(backbone):
+    with pytest.raises(RegateError, match=r"^no policy 'treshold': choose from dense, always, "):
+        entries(["threshold", "treshold"], [], backbone, [])
+
+
+def test_a_name_given_twice_is_refused(backbone):
+    with pytest.raises(RegateError, match=r"^threshold is named twice in the policies$"):
+        entries(["threshold", "hold", "threshold"], [], backbone, [])
+
+
+def test_a_learned_policy_needs_its_file(backbone):
+    with pytest.raises(RegateError, match=r"^gumbel is a learned policy: give its files with --g"):
+        entries(["gumbel"], [], backbone, [])
+
+
+@pytest.mark.parametrize("gate", [LearnedGate(48, 3), build_gate("threshold")])
+def test_a_file_that_would_be_left_out_is_told(gate, backbone, gate_file):
+    file = gate_file("gate.safetensors", gate)
+
+    with pytest.raises(RegateError) as error:
+        entries(["threshold", "hold"], [file], backbone, [])
+
+    assert str(error.value) == (
+        f"{file} is a gate of the policy {gate.name}, which is not compared: leave it out of "
+        "--gates, or compare one of gumbel with it"
+    )

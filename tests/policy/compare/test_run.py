@@ -1,0 +1,236 @@
+"""``regate compare`` from the command line to its files, on four clips and random weights."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.synthetic import SyntheticClips
+from policy.calibration import calibrate
+from policy.cli import main
+from policy.cost import BackboneMacs
+from policy.gates import ThresholdGate
+from policy.policies import HEURISTICS
+from policy.quality import kl_to_dense
+from policy.session import ReuseSession
+
+BUDGETS = [0.1, 0.2, 0.35, 0.5]
+WITHOUT_A_KNOB = {"dense", "always", "hold", "never"}
+METRICS = {
+    "kl", "agreement", "agreement_top5", "cosine", "cosine_worst5", "cosine_pooled",
+    "excess_flips", "accuracy",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def words(root):
+    settings = {
+        "weights": "random",
+        "data.num_frames": 4,
+        "data.calibration_clips": 4,
+        "data.test_clips": 4,
+        "calibration_clips": 4,
+        "timed_frames": 2,
+        "resamples": 50,
+    }
+    config = str(root / "configs/compare/synthetic.yaml")
+    return ["compare", "--config", config, *(f"--{k}={v}" for k, v in settings.items())]
+
+
+@pytest.fixture(scope="session")
+def results(words, gumbel_run, tmp_path_factory):
+    """Of all policies, with a trained gate among them."""
+    out = tmp_path_factory.mktemp("compare")
+    main([*words, "--gates", str(gumbel_run / "gate.safetensors"), "--out", str(out)])
+    assert {path.name for path in out.iterdir()} == {
+        "results.json", "results.csv", "curve.png", "tensorboard"
+    }  # fmt: skip
+    return json.loads((out / "results.json").read_text())
+
+
+def run(words, out, *more):
+    main([*words, "--out", str(out), "--timed_frames=0", *more])
+    return json.loads((out / "results.json").read_text())
+
+
+def test_each_policy_has_a_row_per_budget_or_one_without(results):
+    found = [(row["policy"], row["budget"]) for row in results["rows"]]
+
+    policies = ["dense", *HEURISTICS, "gumbel"]
+    expected = [(name, None) for name in policies if name in WITHOUT_A_KNOB]
+    for budget in BUDGETS:
+        expected += [(name, budget) for name in policies if name not in WITHOUT_A_KNOB]
+    assert found == expected
+
+
+def test_a_row_says_what_was_spent_how_close_it_stays_and_how_long_it_takes(results):
+    for row in results["rows"]:
+        assert set(row) == METRICS | {
+            "policy", "learned", "budget", "knob", "spent", "spent_with_first", "macs",
+            "ms_p50", "ms_p95", "state_bytes", "interpolated", "note",
+        }  # fmt: skip
+        assert row["learned"] == (row["policy"] == "gumbel")
+        assert 0 < row["ms_p50"] <= row["ms_p95"]
+        for name in METRICS:
+            assert set(row[name]) == {"value", "interval"}
+    spent = [r["spent"] for r in results["rows"] if r["policy"] == "threshold"]
+    assert spent == sorted(spent)
+
+
+def test_dense_is_its_own_reference(results, digits):
+    row = results["rows"][0]
+
+    assert (row["policy"], row["budget"], row["spent"]) == ("dense", None, 1.0)
+    assert row["macs"] == pytest.approx(BackboneMacs.of(digits).dense)
+    assert row["kl"]["value"] == pytest.approx(0, abs=1e-5)
+    assert (row["agreement"]["value"], row["state_bytes"]) == (1.0, 0)
+
+
+def test_the_learned_gate_is_paired_with_every_other_policy(results):
+    paired = results["paired"]
+
+    for entry in paired:
+        assert set(entry) == {
+            "policy", "against", "budget", "metric", "difference", "interval", "wins"
+        }  # fmt: skip
+        assert entry["policy"] == "gumbel"
+    others = {name for name in HEURISTICS if name not in WITHOUT_A_KNOB}
+    assert {entry["against"] for entry in paired} == others
+    assert len(paired) == len(others) * len(BUDGETS) * len(METRICS)
+
+
+def test_the_meta_data_say_how_to_repeat_it(results, digits):
+    meta = results["meta"]
+
+    assert meta["split"] == "test"
+    assert meta["data"]["name"] == "synthetic"
+    assert meta["data"]["clips"]["test"] == 4
+    assert meta["backbone_fingerprint"] == digits.fingerprint
+    assert meta["seeds"] == {"gumbel": [0]}
+    assert meta["command"].startswith("regate compare --config ")
+    assert {"commit", "budgets", "clips", "groups", "interval", "dense_macs"} <= set(meta)
+    assert len(meta["calibrations"]["threshold/0"]["knobs"]) >= 7
+
+
+def test_the_values_are_those_of_sessions_driven_by_hand(results, digits):
+    data = SyntheticClips(num_frames=4, calibration_clips=4, test_clips=4)
+    calibration, test = ([d[i].frames for i in range(4)] for d in
+                         (data.dataset("calibration"), data.dataset("test")))  # fmt: skip
+    knob = calibrate(digits, ThresholdGate(), calibration, BUDGETS).knob(0.2)
+    spent, kl = [], []
+    for clip in test:
+        session = ReuseSession(digits, ThresholdGate())
+        session.knob = knob
+        for index, frame in enumerate(digits.normalize(clip)):
+            result = session.step(frame)
+            if index:
+                spent.append(result.spent.item())
+                dense = digits(frame.unsqueeze(0))
+                kl.append(kl_to_dense(dense, result.logits).item())
+
+    row = next(r for r in results["rows"] if (r["policy"], r["budget"]) == ("threshold", 0.2))
+    (curve,) = (curve for curve in results["curves"] if curve["policy"] == "threshold")
+    place = int(np.abs(np.array(curve["knobs"]) - knob).argmin())
+    assert row["knob"] == pytest.approx(knob)
+    assert row["spent"] == pytest.approx(np.mean(spent))
+    assert curve["spent"][place] == pytest.approx(np.mean(spent))
+    assert curve["metrics"]["kl"][place] == pytest.approx(np.mean(kl), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "expected"), [("0.2", [0.2]), ("0.35,0.1", [0.1, 0.35]), ("[0.5]", [0.5])]
+)
+def test_policies_and_budgets_are_lists_or_single_values(budgets, expected, words, tmp_path):
+    found = run(words, tmp_path, "--policies", "threshold,top-r", "--budgets", budgets)
+
+    rows = [(row["budget"], row["policy"]) for row in found["rows"]]
+    assert rows == [(b, name) for b in expected for name in ("threshold", "top-r")]
+    assert found["meta"]["budgets"] == expected
+    assert found["rows"][0]["ms_p50"] is None
+
+
+def test_policies_without_a_knob_can_be_compared_alone(words, tmp_path):
+    found = run(words, tmp_path, "--policies", "dense,hold,never")
+
+    assert [row["policy"] for row in found["rows"]] == ["dense", "hold", "never"]
+    assert found["paired"] == []
+
+
+def test_two_gates_of_one_policy_are_its_seeds(words, gumbel, gumbel_run, tmp_path):
+    other = tmp_path / "other"
+    main(
+        [
+            "fit",
+            *gumbel,
+            "--run_dir",
+            str(other),
+            "--seed_everything",
+            "1",
+            "--trainer.max_epochs=1",
+        ]
+    )
+    files = [str(folder / "gate.safetensors") for folder in (gumbel_run, other)]
+
+    found = run(words, tmp_path, "--policies=threshold,gumbel", "--gates", ",".join(files))
+
+    learned = [row for row in found["rows"] if row["learned"]]
+    assert [row["budget"] for row in learned] == BUDGETS
+    assert found["meta"]["seeds"] == {"gumbel": [0, 1]}
+    alone = run(words, tmp_path, "--policies=gumbel", "--gates", files[1], "--budgets=0.2")
+    first = run(words, tmp_path, "--policies=gumbel", "--gates", files[0], "--budgets=0.2")
+    mean = np.mean([result["rows"][0]["spent"] for result in (alone, first)])
+    assert learned[1]["spent"] == pytest.approx(mean, rel=0.03)
+
+
+def fails(words, capsys):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--policies=treshold"], "no policy 'treshold': choose from dense, always, "),
+        (["--policies=gumbel"], "gumbel is a learned policy: give its files with --gates"),
+        (["--gates=gone.safetensors"], "no gate file gone.safetensors: train one with"),
+        (["--budgets=1.5"], "budget must be in (0, 1], the fraction of a dense frame's MACs; got"),
+        (["--budgets=0"], "budget must be in (0, 1], the fraction of a dense frame's MACs; got 0"),
+        (["--budgets=[]"], "no budgets: give at least one, such as --budgets 0.1,0.2"),
+        (["--budgets=half"], "Parser key \"budgets\""),
+        (["--weights=gone.pth"], "no weights file 'gone.pth' for regate_vit_digits: "),
+        (["--backbone=resnet18"], "resnet18"),
+        (["--data.num_frames=1"], "a policy is calibrated on clips of at least two frames"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_and_leaves_no_results(more, sentence, words, tmp_path, capsys):
+    told = fails([*words, "--out", str(tmp_path / "out"), *more], capsys)
+
+    assert sentence in told
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    words, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "taken").touch()
+    started = []
+    monkeypatch.setattr("policy.compare.run.load_backbone", lambda *_: started.append(1))
+
+    told = fails([*words, "--out", str(tmp_path / "taken" / "out")], capsys)
+    assert told == f"cannot write to {tmp_path}/taken/out: give another folder with --out"
+
+    allowed = os.access  # the superuser may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))
+    told = fails([*words, "--out", str(tmp_path / "out")], capsys)
+    assert told == f"cannot write to {tmp_path}/out: give another folder with --out"
+    assert not started
+
+
+def test_the_number_of_torch_threads_is_left_alone(results):
+    assert results["meta"]["threads"] == torch.get_num_threads()
