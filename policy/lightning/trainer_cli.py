@@ -79,12 +79,14 @@ class RegateCLI(LightningCLI):
                 check_unused(self.run_dir)
             check_writable(self.run_dir)
             _tell(self.run_dir, checkpoint)
-        # The run is the one that the checkpoint belongs to; a run of no checkpoint has no log.
-        logs = self.subcommand == "fit" or checkpoint is not None
         logger = config["logger"]
         if logger is None or logger is True:
-            logger = logs and TensorBoardLogger(
-                self.run_dir, name="", version="", default_hp_metric=False
+            logger = self._logs(checkpoint) and TensorBoardLogger(
+                self.run_dir,
+                name="",
+                # Logged at step 0, a later measurement would bend the curves of the training.
+                version="" if self.subcommand == "fit" else self.subcommand,
+                default_hp_metric=False,
             )
         plugins = _as_list(config["plugins"])
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -96,6 +98,11 @@ class RegateCLI(LightningCLI):
             callbacks=[*_as_list(config["callbacks"]), *self._own_callbacks(config)],
             **kwargs,
         )
+
+    def _logs(self, checkpoint: Path | None) -> bool:
+        """Whether there is a log: in the run that the checkpoint belongs to, if it does."""
+        measures = self.subcommand in ("validate", "test") and checkpoint is not None
+        return self.subcommand == "fit" or measures
 
     def _own_callbacks(self, config: dict[str, Any]) -> list[Any]:
         callbacks: list[Any] = [NanGuard(), ResumeLoader()]

@@ -220,3 +220,14 @@ def test_a_trial_run_writes_nothing(tiny):
     main([*FIT, "--trainer.fast_dev_run", "true"])
 
     assert sorted(path.name for path in tiny.iterdir()) == ["tiny.yaml"]
+
+
+def test_a_measurement_is_logged_beside_the_training_and_a_prediction_not_at_all(tiny):
+    """Logged at step 0 of the run itself, it would bend the curves of the training."""
+    main([*FIT])
+    before = {path.name for path in (tiny / RUN).iterdir()}
+
+    for command in ("validate", "test", "predict"):
+        main([command, "--ckpt_path", LAST])
+
+    assert {path.name for path in (tiny / RUN).iterdir()} - before == {"validate", "test"}
