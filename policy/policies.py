@@ -62,7 +62,7 @@ def build_gate(name: str, knob: float | None = None) -> Gate:
             "dense is the untouched model and has no gate: always is the gate that recomputes all"
         )
     if name not in HEURISTICS:
-        raise RegateError(f"no heuristic {name!r}: choose one of {', '.join(HEURISTICS)}")
+        raise RegateError(f"no policy {name!r}: choose one of {', '.join(HEURISTICS)}")
     gate = HEURISTICS[name]()
     gate.name = name
     if knob is not None:

@@ -87,6 +87,8 @@ class BackboneTask(LightningModule):
     @rank_zero_only
     def on_fit_end(self) -> None:
         """Write the weights where ``load_backbone(weights=FILE)`` can read them."""
+        if getattr(self.trainer, "fast_dev_run", False):
+            return
         path = Path(self.trainer.default_root_dir) / "backbone.safetensors"
         tensors = {key: value.contiguous() for key, value in self.model.state_dict().items()}
         with atomic_write(path) as temporary:

@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_the_heuristics(name):
     with pytest.raises(RegateError) as error:
         build_gate(name)
 
-    assert str(error.value) == f"no heuristic {name!r}: choose one of {', '.join(HEURISTICS)}"
+    assert str(error.value) == f"no policy {name!r}: choose one of {', '.join(HEURISTICS)}"
     assert "dense" not in str(error.value)
 
 
