@@ -27,8 +27,8 @@ def demo(
     out: str = "runs/demo",
     train_clips: int = 512,
     epochs: int = 3,
-    test_clips: int = 48,
-    num_frames: int = 16,
+    test_clips: int = 36,
+    num_frames: int = 12,
     seed: int = 0,
 ) -> None:
     """Train a gate, compare it with the heuristics at matched compute, and film it at work.
@@ -61,6 +61,7 @@ def demo(
         gates=[str(gate)],
         budgets=BUDGETS,
         out=str(folder),
+        calibration_clips=16,
     )
     _say(3, "filming what it recomputes", start)
     film = folder / "clip.mp4"
