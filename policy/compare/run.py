@@ -1,6 +1,7 @@
 """``regate compare``: from videos and policies to one table at matched compute."""
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,6 +205,7 @@ def _meta(
             for run in runs
             if run.calibration is not None
         },
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {model.mean.device.type}",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "command": command(),
