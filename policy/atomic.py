@@ -36,9 +36,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Asked for before the work is done: a block may compute for minutes.
         temporary.touch()
+        mode = temporary.stat().st_mode
     try:
         yield temporary
         with _told_in_a_sentence(target):
+            temporary.chmod(mode)  # some writers leave files that only their owner can read
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)

@@ -74,3 +74,12 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path):
 def test_an_error_about_another_file_stays_what_it_is(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "table.txt"):
         (tmp_path / "absent").read_text()
+
+
+def test_a_file_can_be_read_by_whoever_the_umask_allows(tmp_path):
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    with atomic_write(tmp_path / "written") as temporary:
+        temporary.write_text("x")
+        temporary.chmod(0o600)
+    assert (tmp_path / "written").stat().st_mode == ordinary.stat().st_mode
