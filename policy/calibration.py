@@ -85,11 +85,14 @@ def calibrate(
         # What a share spends is known: it goes evenly from the floor to the whole frame.
         macs = BackboneMacs.of(backbone)
         whole = macs.ceiling(gate) if gate.decides_per_token else 1.0
-        shares = tuple((budget - floor) / (whole - floor) for budget in wanted)
-        return Calibration(wanted, shares, floor, "closed form")
+        spends = (*wanted, whole)
+        shares = tuple((spent - floor) / (whole - floor) for spent in spends)
+        return Calibration(spends, shares, floor, "closed form")
     _check_lengths(clips)
     measured: dict[float, float] = {}
-    knobs = _first_knobs(backbone, gate, clips, len(wanted))
+    # The most spending knob ends the table, so that it answers for budgets up to 1.
+    most = gate.knob_range[0]
+    knobs = np.append(_first_knobs(backbone, gate, clips, len(wanted)), most)
     for _ in range(ROUNDS):
         spent = spent_per_clip(backbone, gate, clips, knobs, advance).mean(0)
         measured |= dict(zip(knobs.tolist(), spent.tolist(), strict=True))
@@ -98,8 +101,8 @@ def calibrate(
         knobs = np.array(sorted(guesses - measured.keys()))
         if not len(knobs):
             break
-    best = {_closest(measured, target): target for target in wanted}
-    points = sorted((measured[knob], knob) for knob in best)
+    best = {_closest(measured, target) for target in wanted}
+    points = sorted((measured[knob], knob) for knob in best | {most})
     ascending = [points[0]]
     for point in points[1:]:
         if point[0] > ascending[-1][0]:

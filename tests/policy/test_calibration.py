@@ -37,6 +37,15 @@ def test_asked_budgets_are_met_within_two_percent(name, digits, digit_clips):
     assert (np.diff(table.spent) > 0).all()
 
 
+@pytest.mark.parametrize("name", ["threshold", "gumbel", "random", "frame-skip"])
+def test_a_budget_of_one_picks_the_most_spending_knob(name, digits, digit_clips):
+    gate = make_gate(name, digits, digit_clips)
+
+    table = calibrate(digits, gate, digit_clips, ASKED)
+
+    assert table.knob(1.0) == pytest.approx(gate.knob_range[0], abs=0.05)
+
+
 def test_the_table_holds_what_was_measured(digits, digit_clips):
     table = calibrate(digits, ThresholdGate(), digit_clips[:1])
 
