@@ -22,33 +22,41 @@ FloatArray = npt.NDArray[np.float64]
 
 GRID = (0.04, 0.06, 0.09, 0.13, 0.19, 0.28, 0.41, 0.6, 0.85)
 """Budgets that every calibration and sweep covers: nine points, even in log MACs."""
+APART = 0.2
+"""Least distance of a grid point to an asked budget, in log MACs."""
 TOLERANCE = 0.01
 ROUNDS = 6
 # A policy's lowest reachable budget is approached, not met, by its least spending knob.
 ABOVE_FLOOR = 1.05
 
 
-def targets(floor: float, budgets: Iterable[float] = (), least: int = 7) -> tuple[float, ...]:
+def targets(
+    floor: float, budgets: Iterable[float] = (), upto: float = 1.0, least: int = 7
+) -> tuple[float, ...]:
     """Budgets to calibrate for: the asked ones and the grid, as far as they can be reached.
 
     Args:
         floor: Smallest spent of the policy.
         budgets: Asked for.
-        least: Points wanted; more are put between the reachable ones where a floor is high.
+        upto: Highest budget of interest; a point there closes the range from above.
+        least: Points wanted; more are put into the widest gaps where the grid offers fewer.
     """
     lowest = max(floor * ABOVE_FLOOR, 1e-3)
-    grid = [value for value in GRID if value > lowest]
-    if len(grid) < least:
-        grid = list(np.geomspace(min(lowest * 1.05, 0.8), 0.9, least))
-    points = sorted({*grid, *(budget for budget in budgets if budget > lowest and budget < 1)})
+    asked = {budget for budget in budgets if lowest < budget < 1}
     # Two knobs a hair apart add a point of noise to the curve, not of knowledge.
-    asked = set(budgets)
-    kept = [
+    grid = {
         value
-        for value in points
-        if value in asked or all(abs(np.log(value / other)) > 0.08 for other in asked)
-    ]
-    return tuple(float(value) for value in kept)
+        for value in GRID
+        if lowest < value < upto and all(abs(np.log(value / near)) > APART for near in asked)
+    }
+    points = sorted(asked | grid | ({upto} if upto < 1 else set()))
+    if len(points) < least:  # a high floor, or a low end: the range itself
+        ends = {min(lowest * ABOVE_FLOOR, 0.85), upto if upto < 1 else 0.9}
+        points = sorted({*points, *ends})
+    while len(points) < least:
+        low, high = max(pairwise(points), key=lambda pair: pair[1] / pair[0])
+        points = sorted([*points, float(np.sqrt(low * high))])
+    return tuple(points)
 
 
 def calibrate(
@@ -58,6 +66,7 @@ def calibrate(
     budgets: Iterable[float] = (),
     source: str = "",
     advance: Callable[[], None] = lambda: None,
+    upto: float = 1.0,
 ) -> Calibration:
     """Measure which knob spends which budget, and refine until the targets are met.
 
@@ -72,6 +81,7 @@ def calibrate(
         budgets: That must be met, beside the grid.
         source: What the clips are, for the record.
         advance: Called after each clip of each round, for a progress bar.
+        upto: Highest budget of interest. What lies above is the dearest to measure.
 
     Raises:
         RegateError: If the gate has no knob, or clips are missing or have one frame. A share of
@@ -80,7 +90,7 @@ def calibrate(
     if gate.knob_range is None:
         raise RegateError(f"the {gate.name} policy has no knob to calibrate")
     floor = BackboneMacs.of(backbone).floor(gate) if gate.decides_per_token else 0.0
-    wanted = targets(floor, budgets)
+    wanted = targets(floor, budgets, upto)
     if isinstance(gate, ShareGate):
         # What a share spends is known: it goes evenly from the floor to the whole frame.
         macs = BackboneMacs.of(backbone)
@@ -90,9 +100,10 @@ def calibrate(
         return Calibration(spends, shares, floor, "closed form")
     _check_lengths(clips)
     measured: dict[float, float] = {}
-    # The most spending knob ends the table, so that it answers for budgets up to 1.
-    most = gate.knob_range[0]
-    knobs = np.append(_first_knobs(backbone, gate, clips, len(wanted)), most)
+    knobs = _first_knobs(backbone, gate, clips, len(wanted))
+    # The most spending knob ends a whole table, so that it answers for budgets up to 1.
+    ends = {gate.knob_range[0]} if upto == 1 else set()
+    knobs = np.append(knobs, list(ends))
     for _ in range(ROUNDS):
         spent = spent_per_clip(backbone, gate, clips, knobs, advance).mean(0)
         measured |= dict(zip(knobs.tolist(), spent.tolist(), strict=True))
@@ -102,7 +113,7 @@ def calibrate(
         if not len(knobs):
             break
     best = {_closest(measured, target) for target in wanted}
-    points = sorted((measured[knob], knob) for knob in best | {most})
+    points = sorted((measured[knob], knob) for knob in best | ends)
     ascending = [points[0]]
     for point in points[1:]:
         if point[0] > ascending[-1][0]:

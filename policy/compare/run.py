@@ -27,6 +27,8 @@ from policy.policies import DENSE, HEURISTICS
 from policy.provenance import command, commit
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
+HEADROOM = 1.2
+"""How far above the highest budget a curve is swept: test videos may spend less than asked."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,11 @@ def _run(
     calibration = None
     knobs: tuple[float, ...] = (0.0,)
     if entry.gate.knob_range is not None:
-        calibration = calibrate(model, entry.gate, clips, budgets)
+        upto = min(HEADROOM * max(budgets), 1.0)
+        calibration = calibrate(model, entry.gate, clips, budgets, upto=upto)
         # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
         # that were found, of which two may serve one target.
-        wanted = targets(calibration.floor, budgets)
+        wanted = targets(calibration.floor, budgets, upto)
         knobs = tuple(calibration.knob(max(target, calibration.lowest)) for target in wanted)
     progress.update(task, description=entry.policy, total=len(test))
     swept, state = sweep(model, entry, knobs, test, lambda: progress.advance(task))

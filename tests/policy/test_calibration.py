@@ -125,9 +125,16 @@ def test_targets_hold_the_asked_budgets_and_a_grid_around_them():
     assert {0.1, 0.5} <= set(found)
     assert list(found) == sorted(found)
     assert len(found) >= 7
-    assert 0.09 in found
-    # 0.095 is within 8 % of 0.09, of which it takes the place.
+    assert 0.19 in found
+    # 0.095 is within 20 % of 0.09, of which it takes the place.
     assert 0.09 not in targets(0.01, [0.095])
+
+
+def test_targets_end_at_the_highest_budget_of_interest():
+    found = targets(0.03, [0.1, 0.2], upto=0.24)
+
+    assert found[-1] == 0.24
+    assert len(found) == 7
 
 
 def test_a_high_floor_gets_as_many_targets_above_it():
