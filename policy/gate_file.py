@@ -26,13 +26,16 @@ KEY = "regate"
 Metadata = dict[str, Any]
 
 
-def save_gate(path: str | os.PathLike[str], gate: Gate, backbone: Backbone) -> None:
+def save_gate(
+    path: str | os.PathLike[str], gate: Gate, backbone: Backbone, made_by: str = ""
+) -> None:
     """Write a gate with its calibration and the identity of the backbone it belongs to.
 
     Args:
         path: Ends in ``.safetensors``; replaced as a whole or not at all.
         gate: Learned or heuristic.
         backbone: That it was trained or calibrated on.
+        made_by: The command that trained it; the one that runs if empty.
 
     Raises:
         RegateError: If a weight is NaN or infinite, or the file cannot be written.
@@ -51,7 +54,7 @@ def save_gate(path: str | os.PathLike[str], gate: Gate, backbone: Backbone) -> N
         "identity": _identity(backbone),
         "calibration": calibration.to_json() if calibration else None,
         "budgets": [calibration.spent[0], calibration.spent[-1]] if calibration else None,
-        "command": command(),
+        "command": made_by or command(),
         "commit": commit(),
     }
     with atomic_write(path) as temporary:

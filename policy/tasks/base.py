@@ -20,6 +20,7 @@ from policy.calibration import calibrate, first_clips
 from policy.gate_file import save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
+from policy.provenance import command
 from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
 
 GATE_FILE = "gate.safetensors"
@@ -33,13 +34,12 @@ class ReuseTask(LightningModule):
     When a run starts, the threshold heuristic is calibrated on the calibration clips. It gives
     the gate its range of knobs, and validation its yardstick: ``val/kl_minus_threshold`` compares
     the two at the same MACs, interpolated on the curves of both, so that a training that merely
-    learns to spend more does not look like progress.
+    learns to spend more does not look like progress. A budget that either curve does not reach is
+    nan and left out of the mean: the nearest point would be read at other MACs.
 
     Args:
         backbone: timm's name of it.
         weights: "pretrained", a local file, or "random".
-        rank: Of the gate's content projections.
-        hidden: Width of its networks.
         calibration_clips: Clips of the calibration split that the knobs are found on.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
 
@@ -51,8 +51,6 @@ class ReuseTask(LightningModule):
         self,
         backbone: str,
         weights: str = "pretrained",
-        rank: int = 8,
-        hidden: int = 16,
         calibration_clips: int = 12,
         budget: float = 0.2,
     ) -> None:
@@ -63,10 +61,12 @@ class ReuseTask(LightningModule):
         self.strict_loading = False
         self.calibration_clips = calibration_clips
         self.backbone = load_backbone(backbone, weights)
-        self.gate = LearnedGate(self.backbone.dim, self.backbone.depth, rank, hidden)
+        self.gate = LearnedGate(self.backbone.dim, self.backbone.depth)
         self.run_name = f"{backbone}/{self.gate.name}"
         self.yardstick: Calibration | None = None
         self._threshold_curve: tuple[Tensor, Tensor] | None = None
+        # What trained the gate, for its file: an export is not it, and a resume is only its end.
+        self._commands: list[str] = []
         self._curve: list[tuple[Tensor, Tensor]] = []
         self._theirs: list[tuple[Tensor, Tensor]] = []
 
@@ -80,7 +80,7 @@ class ReuseTask(LightningModule):
         """The data of the running Trainer.
 
         Raises:
-            RegateError: If it is not one of ours, or its frames do not fit the backbone.
+            RegateError: If it is not one of ours.
         """
         module = getattr(self.trainer, "datamodule", None)
         if not isinstance(module, ClipDataModule):
@@ -89,6 +89,7 @@ class ReuseTask(LightningModule):
 
     def on_fit_start(self) -> None:
         """Calibrate the yardstick, and tell TensorBoard which metrics rank runs."""
+        self._commands += [command()] if command() else []
         self._measure_yardstick()
         if isinstance(self.logger, TensorBoardLogger):
             waiting = {"hp/kl_minus_threshold": float("nan"), "hp/spent": float("nan")}
@@ -118,17 +119,17 @@ class ReuseTask(LightningModule):
         """Log the gate's curve against the threshold's at the same MACs."""
         if self.trainer.sanity_checking:  # sees some of the clips only
             return
-        spent, kl = _mean_curve(self._curve)
+        spent, kl = self._mean_curve(self._curve)
         if self._threshold_curve is None:
-            self._threshold_curve = _mean_curve(self._theirs)
+            self._threshold_curve = self._mean_curve(self._theirs)
         differences = []
         for budget in READ_AT:
             ours = _read(spent, kl, budget)
             theirs = _read(*self._threshold_curve, budget)
             self.log(f"val/kl_at_{budget:g}", ours, sync_dist=True)
             self.log(f"val/kl_minus_threshold_at_{budget:g}", ours - theirs, sync_dist=True)
-            differences.append((ours - theirs) / max(theirs, 1e-9))
-        relative = float(np.mean(differences))
+            differences.append((ours - theirs) / np.maximum(theirs, 1e-9))
+        relative = float(np.nanmean(differences)) if np.isfinite(differences).any() else np.nan
         self.log_dict(
             {"val/kl": float(kl.mean()), "val/spent": float(spent.mean())}, sync_dist=True
         )
@@ -159,8 +160,13 @@ class ReuseTask(LightningModule):
             for name, (swept, dense) in zip(batch.names, self._served(batch), strict=True)
         ]
 
+    def val_example(self) -> tuple[Tensor, float]:
+        """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""
+        assert self.yardstick is not None
+        return first_clips(self.data, 1)[0], self.yardstick.knob(self.budget)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen backbone out."""
+        """Leave the frozen backbone out, and say what made the rest."""
         state = checkpoint["state_dict"]
         for key in [key for key in state if key.startswith("backbone.")]:
             del state[key]
@@ -168,6 +174,7 @@ class ReuseTask(LightningModule):
             "name": self.backbone.name,
             "fingerprint": self.backbone.fingerprint,
         }
+        checkpoint["commands"] = self._commands
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check what strict loading cannot, without the weights of the backbone.
@@ -188,6 +195,7 @@ class ReuseTask(LightningModule):
                     f"the checkpoint lacks {f'gate.{name}'!r} of the gate: "
                     "it is of another version or task"
                 )
+        self._commands = list(checkpoint.get("commands", []))
 
     def on_fit_end(self) -> None:
         """Calibrate the trained gate and write its file."""
@@ -205,7 +213,7 @@ class ReuseTask(LightningModule):
         # Served without a budget, the gate spends this one; a floor may lie above it.
         asked = max(self.budget, self.gate.calibration.lowest)
         self.gate.knob = self.gate.calibration.knob(asked)
-        save_gate(path, self.gate, self.backbone)
+        save_gate(path, self.gate, self.backbone, " && ".join(self._commands))
         size = path.stat().st_size / 1000
         print(f"gate: {path} ({size:.1f} kB, budgets {self.gate.calibration.lowest:.3f} to 1)")
 
@@ -224,19 +232,21 @@ class ReuseTask(LightningModule):
         source = f"{data.name}, {len(clips)} calibration clips"
         return calibrate(self.backbone, self.gate, clips, (*READ_AT, self.budget), source)
 
+    def _mean_curve(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Mean over the clips of all processes, by ascending spent, each float64 [k]."""
+        clips = torch.stack([torch.stack(pair) for pair in pairs])  # [clips, 2, k]
+        # Averaged before they are read: a KL at a budget is not linear in the points of a curve.
+        means = self.all_gather(clips.mean(0))
+        assert isinstance(means, Tensor)
+        spent, kl = means.view(-1, *clips.shape[1:]).mean(0).cpu()
+        order = spent.argsort()
+        return spent[order], kl[order]
+
     def _measure_yardstick(self) -> None:
         """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
         clips = first_clips(self.data, self.calibration_clips)
         threshold = ThresholdGate().to(self.device)
         self.yardstick = calibrate(self.backbone, threshold, clips, READ_AT, self.data.name)
-
-    def dense_rows(self, dense: Sequence[DenseClip], index: int) -> DenseClip:
-        """The dense outputs of one frame of several clips, one row per clip."""
-        return DenseClip(
-            torch.stack([clip.logits[index] for clip in dense]),
-            torch.stack([clip.features[index] for clip in dense]),
-            torch.stack([clip.patches[index] for clip in dense]),
-        )
 
 
 def _spent_and_kl(swept: SweptClip) -> tuple[Tensor, Tensor]:
@@ -244,16 +254,11 @@ def _spent_and_kl(swept: SweptClip) -> tuple[Tensor, Tensor]:
     return swept.spent[1:].mean(0), swept.metrics["kl"].cpu().double()
 
 
-def _mean_curve(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    spent = torch.stack([pair[0] for pair in pairs]).mean(0)
-    kl = torch.stack([pair[1] for pair in pairs]).mean(0)
-    order = spent.argsort()
-    return spent[order], kl[order]
-
-
 def _read(spent: Tensor, kl: Tensor, budget: float) -> float:
-    """A curve's KL at a budget, interpolated in log MACs."""
-    return float(np.interp(np.log(budget), spent.log().numpy(), kl.numpy()))
+    """A curve's KL at a budget, interpolated in log MACs; nan where it does not reach."""
+    return float(
+        np.interp(np.log(budget), spent.log().numpy(), kl.numpy(), left=np.nan, right=np.nan)
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,11 +8,12 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
 from policy.calibration import first_clips
 from policy.gates.heuristic import ThresholdGate
 from policy.losses import Distortion, distortion
-from policy.quality import dense_clip, sweep_clip
+from policy.quality import DenseClip, dense_clip, sweep_clip
 from policy.records import FrameResult
 from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
@@ -42,11 +43,15 @@ class GumbelTask(ReuseTask):
         noise_scale: Of the logistic noise, in units of log drift; one sample per patch and frame.
         soft_share: Share of the training before decisions are rounded (straight-through after).
         cosine_weight: Of the cosine terms on patch tokens and pooled features, beside KL.
-        label_weight: Of the cross-entropy to labels; 0 is label-free.
+        label_weight: Of the cross-entropy to labels, which must be the backbone's classes; 0 is
+            label-free.
         budget_range: Lowest and highest budget trained for.
         calibration_clips: Clips of the calibration split that the knobs are found on.
         dual_rate: Step of the log price per batch, for a relative excess of 1.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
+
+    Raises:
+        RegateError: If a value is outside its range, or the backbone cannot be loaded.
     """
 
     budgets: Tensor
@@ -69,6 +74,17 @@ class GumbelTask(ReuseTask):
         dual_rate: float = 0.05,
         budget: float = 0.2,
     ) -> None:
+        _check_ends("budget_range", budget_range, most=1.0, ascending=True)
+        _check_ends("temperature", temperature)
+        for name, value in (
+            ("noise_scale", noise_scale),
+            ("soft_share", soft_share),
+            ("cosine_weight", cosine_weight),
+            ("label_weight", label_weight),
+            ("dual_rate", dual_rate),
+        ):
+            if value < 0:
+                raise RegateError(f"{name} must be 0 or more, got {value:g}")
         super().__init__(backbone, weights, calibration_clips=calibration_clips, budget=budget)
         self.save_hyperparameters()
         self.learning_rate = learning_rate
@@ -87,7 +103,12 @@ class GumbelTask(ReuseTask):
         self.register_buffer("excess", torch.zeros(BINS))
 
     def on_fit_start(self) -> None:
-        """Start the prices where the threshold's own curve puts them."""
+        """Start the prices where the threshold's own curve puts them.
+
+        Raises:
+            RegateError: If labels are asked for that are not the backbone's classes.
+        """
+        self._check_labels()
         super().on_fit_start()
         assert self.yardstick is not None
         knobs = torch.tensor([self.yardstick.knob(float(budget)) for budget in self.budgets])
@@ -109,7 +130,7 @@ class GumbelTask(ReuseTask):
             result = session.step(frames[:, index])
             if index:  # the first frame is dense, whatever the gate
                 labels = batch.labels[:, index] if self.label_weight else None
-                terms.append(distortion(result, self.dense_rows(dense, index), labels))
+                terms.append(distortion(result, dense_rows(dense, index), labels))
                 spent.append(self._differentiable_spent(session, result))
         return self._loss(_mean(terms), torch.stack(spent).mean(0), bins, relaxation)
 
@@ -122,11 +143,6 @@ class GumbelTask(ReuseTask):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-    def val_example(self) -> tuple[Tensor, float]:
-        """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""
-        assert self.yardstick is not None
-        return first_clips(self.data, 1)[0], self.yardstick.knob(self.budget)
 
     def _loss(
         self, terms: Distortion, spent: Tensor, bins: Tensor, relaxation: Relaxation
@@ -182,6 +198,16 @@ class GumbelTask(ReuseTask):
             self.excess[index] = 0.9 * self.excess[index] + 0.1 * over
             self.log_price[index] += self.dual_rate * float(self.excess[index].clamp(-1, 1))
 
+    def _check_labels(self) -> None:
+        """Other classes of the same numbers would be learned without a word."""
+        classes, ours = len(self.data.class_names), self.backbone.num_classes
+        if self.label_weight and classes != ours:
+            raise RegateError(
+                f"label_weight {self.label_weight:g} needs the backbone's own {ours} classes as "
+                f"labels, but {self.data.name} has {classes}: set it to 0, which trains without "
+                "labels"
+            )
+
     def _set_gate_range(self, knobs: Tensor) -> None:
         self.gate.knob_mean.fill_(knobs.mean())
         self.gate.knob_std.fill_(knobs.std().clamp_min(0.1))
@@ -201,6 +227,26 @@ class GumbelTask(ReuseTask):
         slope = torch.gradient(curve, spacing=(self.budgets,))[0]
         self.unit.copy_(curve.clamp_min(LEAST_UNIT))
         self.log_price.copy_((-slope).clamp_min(LEAST_PRICE).log())
+
+
+def dense_rows(dense: Sequence[DenseClip], index: int) -> DenseClip:
+    """The dense outputs of one frame of several clips, one row per clip."""
+    return DenseClip(
+        torch.stack([clip.logits[index] for clip in dense]),
+        torch.stack([clip.features[index] for clip in dense]),
+        torch.stack([clip.patches[index] for clip in dense]),
+    )
+
+
+def _check_ends(
+    name: str, ends: tuple[float, float], most: float = math.inf, ascending: bool = False
+) -> None:
+    """Refuse a pair of which one end is not in (0, most], as their logarithms are taken."""
+    first, second = ends
+    if not 0 < min(ends) <= max(ends) <= most or (ascending and first >= second):
+        order = "two ascending values" if ascending else "two values"
+        limit = "above 0" if most == math.inf else f"in (0, {most:g}]"
+        raise RegateError(f"{name} must be {order} {limit}, got {first:g} and {second:g}")
 
 
 def _mean(terms: Sequence[Distortion]) -> Distortion:

@@ -25,8 +25,7 @@ def test_the_last_checkpoint_gives_the_file_that_the_fit_wrote(gumbel_run, tmp_p
     ours, theirs = load_file(out), load_file(gumbel_run / "gate.safetensors")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     exported, fitted = read_metadata(out), read_metadata(gumbel_run / "gate.safetensors")
-    assert exported["command"].startswith("regate export --ckpt ")
-    for name in ("knob", "calibration", "identity", "settings"):
+    for name in ("knob", "calibration", "identity", "settings", "command"):
         assert exported[name] == fitted[name]
 
 

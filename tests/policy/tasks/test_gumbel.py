@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from backbones import load_backbone
+from datamodules.synthetic import SyntheticClips
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.learned import LearnedGate
@@ -114,6 +115,30 @@ def test_labels_can_be_learned_from_too(fit, gumbel_run):
     assert loss > without
 
 
+def test_labels_of_other_classes_are_refused(gumbel, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(SyntheticClips, "class_names", ("even", "odd"))
+    words = ["fit", *gumbel, "--run_dir", str(tmp_path), "--model.label_weight", "1"]
+
+    assert fails(words, capsys) == (
+        "label_weight 1 needs the backbone's own 10 classes as labels, but synthetic has 2: "
+        "set it to 0, which trains without labels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("budget_range", "[0,1]", "budget_range must be two ascending values in (0, 1], got 0 and"),
+        ("budget_range", "[0.5,0.2]", "budget_range must be two ascending values in (0, 1], got"),
+        ("temperature", "[1,0]", "temperature must be two values above 0, got 1 and 0"),
+        ("noise_scale", "-1", "noise_scale must be 0 or more, got -1"),
+        ("label_weight", "-0.5", "label_weight must be 0 or more, got -0.5"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_told(setting, value, told, gumbel, capsys):
+    assert fails(["fit", *gumbel, f"--model.{setting}={value}"], capsys).startswith(told)
+
+
 def test_an_untrained_gate_is_the_threshold(fit, monkeypatch):
     """Its own cost set aside, which is a few percent of the lowest budget on so small a model."""
     monkeypatch.setattr(LearnedGate, "macs", lambda gate, block, dim: 0.0 if block else float(dim))
@@ -213,6 +238,9 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(gumbel_run, fit):
     resumed = fit("resumed", "--ckpt_path", str(checkpoint))
 
     assert_same_gate(resumed, gumbel_run)
+    begun, gone_on = read_metadata(resumed / "gate.safetensors")["command"].split(" && ")
+    assert begun == read_metadata(gumbel_run / "gate.safetensors")["command"]
+    assert gone_on.endswith(f"--ckpt_path {checkpoint}")
 
 
 def assert_same_gate(folder, other):

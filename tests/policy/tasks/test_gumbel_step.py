@@ -7,7 +7,7 @@ from policy.losses import distortion
 from policy.quality import dense_clip
 from policy.relax import Relaxation
 from policy.session import ReuseSession
-from policy.tasks.gumbel import GumbelTask
+from policy.tasks.gumbel import GumbelTask, dense_rows
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_gradients_have_the_sign_of_the_differences(task, digit_clips):
         for index, frame in enumerate(frames):
             result = session.step(frame)
             if index:
-                terms.append(distortion(result, task.dense_rows([dense], index)).patches)
+                terms.append(distortion(result, dense_rows([dense], index)).patches)
                 spent.append(task._differentiable_spent(session, result))
         return torch.cat(terms).mean(), torch.cat(spent).mean()
 

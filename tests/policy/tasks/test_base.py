@@ -1,0 +1,53 @@
+"""Reading a gate and the threshold at the same compute."""
+
+import math
+
+import pytest
+import torch
+
+from policy.tasks.base import _read
+from policy.tasks.gumbel import GumbelTask
+
+
+@pytest.fixture
+def task():
+    return GumbelTask("regate_vit_digits", "random")
+
+
+def pair(spent, kl):
+    return torch.tensor(spent, dtype=torch.float64), torch.tensor(kl, dtype=torch.float64)
+
+
+def test_a_curve_is_read_in_log_macs_and_never_beyond_its_ends():
+    spent, kl = pair([0.1, 0.4], [1.0, 0.0])
+
+    assert _read(spent, kl, 0.2) == pytest.approx(0.5)
+    assert math.isnan(_read(spent, kl, 0.09))
+    assert math.isnan(_read(spent, kl, 0.41))
+
+
+def test_the_curve_is_the_mean_over_the_clips_of_all_processes(task):
+    other = torch.tensor([[0.4, 0.6], [0.6, 0.0]], dtype=torch.float64)
+    task.all_gather = lambda mean: torch.stack([mean, other])
+
+    spent, kl = task._mean_curve([pair([0.5, 0.1], [0.1, 0.5]), pair([0.3, 0.3], [0.3, 0.3])])
+
+    assert spent.tolist() == pytest.approx([0.4, 0.4])
+    assert sorted(kl.tolist()) == pytest.approx([0.2, 0.4])
+
+
+def test_a_budget_out_of_reach_is_left_out_of_the_mean(task, monkeypatch):
+    logged = {}
+    task.log = lambda name, value, **_: logged.__setitem__(name, value)
+    task.log_dict = lambda values, **_: logged.update(values)
+    task.all_gather = lambda mean: mean
+    monkeypatch.setattr(GumbelTask, "trainer", type("Quiet", (), {"sanity_checking": False}))
+    # Spends 0.15 at least: at 0.1 it would be flattered by its KL at 0.15.
+    task._curve = [pair([0.15, 0.6], [0.2, 0.2])]
+    task._theirs = [pair([0.05, 0.6], [0.4, 0.4])]
+
+    task.on_validation_epoch_end()
+
+    assert math.isnan(logged["val/kl_minus_threshold_at_0.1"])
+    assert logged["val/kl_minus_threshold_at_0.2"] == pytest.approx(-0.2)
+    assert logged["val/kl_minus_threshold"] == pytest.approx(-0.5)
