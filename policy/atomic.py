@@ -48,7 +48,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise _cannot_write(target, error) from error
+            raise cannot_write(target, error) from error
         raise
 
 
@@ -57,14 +57,29 @@ def _told_in_a_sentence(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
 
 
-def _cannot_write(target: Path, error: OSError) -> RegateError:
+def cannot_write(target: Path, error: OSError) -> RegateError:
+    """The one sentence for a file or folder that cannot be written."""
     return RegateError(
         f"cannot write {target} ({error.strerror or error}); "
         "choose a place that is writable and has room"
     )
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, or say before any work is done that it cannot be used.
+
+    Raises:
+        RegateError: If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from backbones.loading import load_backbone
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
+from policy.atomic import check_writable
 from policy.budget import Calibration, check_budget
 from policy.calibration import calibrate, first_clips, targets
 from policy.compare.matched import compare as compare_sweeps
@@ -83,7 +84,8 @@ def compare(
         raise RegateError("no budgets: give at least one, such as --budgets 0.1,0.2")
     for budget in budgets:
         check_budget(budget)
-    folder = _writable(out)
+    folder = Path(out)
+    check_writable(folder)
     model = load_backbone(backbone, weights)
     data.resize_crop = model.resize_crop
     clips = first_clips(data, calibration_clips)
@@ -214,19 +216,6 @@ def _meta(
         "command": command(),
         "commit": commit(),
     }
-
-
-def _writable(out: str) -> Path:
-    """Make the folder, or say before the work is done that it cannot be written."""
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise RegateError(f"cannot write to {out}: give another folder with --out")
-    return folder
 
 
 def _progress() -> Progress:

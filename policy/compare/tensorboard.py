@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from policy.atomic import cannot_write
 from policy.compare.figure import draw
 from policy.compare.records import METRICS
 from policy.compare.results import Results, Row
-from policy.compare.writing import unwritable
 
 HPARAM_METRICS = ("kl", "agreement")
 
@@ -28,7 +28,7 @@ def write_tensorboard(results: Results, folder: Path) -> None:
             _write_policy(results, policy, folder / policy)
         _write_overview(results, folder)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _remove_earlier(folder: Path) -> None:

@@ -3,10 +3,9 @@
 import csv
 import io
 import json
-import os
 from pathlib import Path
 
-from datamodules.errors import RegateError
+from policy.atomic import atomic_write
 from policy.compare.records import METRICS
 from policy.compare.results import Estimate, Results, Row
 
@@ -37,33 +36,13 @@ def write_csv(results: Results, path: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` so that a kill leaves the old file or the new one.
+    """Put ``content`` at ``path``, whole or not at all.
 
     Raises:
         RegateError: If the folder or the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        # Gone already after a success; what a failure left must not lie beside the results.
-        try:
-            partial.unlink(missing_ok=True)
-        except OSError:
-            pass
-
-
-def unwritable(path: Path, error: OSError) -> RegateError:
-    """The one sentence for an output that cannot be written."""
-    reason = (error.strerror or str(error)).lower()
-    return RegateError(f"cannot write {path} ({reason}): choose a writable folder with --out")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _flat(row: Row, metrics: list[str]) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Where a run lies: its config, its checkpoints, and how to find one from the other."""
 
-import os
 from pathlib import Path
 
 from datamodules.errors import RegateError
@@ -31,23 +30,6 @@ def run_of(checkpoint: Path) -> Path | None:
         if (folder / CONFIG_NAME).is_file():
             return folder
     return None
-
-
-def check_writable(run_dir: Path) -> None:
-    """Make the folder, or say before any work is done that it cannot be used.
-
-    Raises:
-        RegateError: If it cannot be made or written to.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        reason = "" if os.access(run_dir, os.W_OK) else "it is read-only"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason:
-        raise RegateError(
-            f"cannot write to the run folder {run_dir} ({reason}); name another with --run_dir"
-        )
 
 
 def check_unused(run_dir: Path) -> None:

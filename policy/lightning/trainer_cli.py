@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.errors import RegateError
 from policy.arguments import OneSentenceErrors, configs_first
+from policy.atomic import check_writable
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
 from policy.lightning.keep_config import KeepConfig
 from policy.lightning.last import keep_last, keeps_last
@@ -22,7 +23,6 @@ from policy.lightning.resume_loader import ResumeLoader
 from policy.lightning.run_folder import (
     CONFIG_NAME,
     check_unused,
-    check_writable,
     last_checkpoint,
     run_of,
 )

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from datamodules.errors import RegateError
-from policy.atomic import atomic_write
+from policy.atomic import atomic_write, check_writable
 
 
 def test_the_new_file_replaces_the_old_one_only_at_the_end(tmp_path):
@@ -83,3 +83,15 @@ def test_a_file_can_be_read_by_whoever_the_umask_allows(tmp_path):
         temporary.write_text("x")
         temporary.chmod(0o600)
     assert (tmp_path / "written").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_a_folder_is_made_or_told_to_be_out_of_reach(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "new" / "run")
+
+    assert (tmp_path / "new" / "run").is_dir()
+    with pytest.raises(RegateError, match=r"^cannot write .*file/run \(Not a directory\); choose"):
+        check_writable(tmp_path / "file" / "run")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the superuser may write anywhere
+    with pytest.raises(RegateError, match=r"^cannot write .* \(Permission denied\); choose a"):
+        check_writable(tmp_path)

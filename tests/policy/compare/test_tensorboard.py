@@ -80,5 +80,5 @@ def test_a_second_comparison_replaces_the_first(comparison, tmp_path):
 def test_an_output_that_cannot_be_written_is_one_sentence(comparison, tmp_path):
     (tmp_path / "tensorboard").write_text("")
 
-    with pytest.raises(RegateError, match=r"^cannot write .*tensorboard \(.*\): choose a writable"):
+    with pytest.raises(RegateError, match=r"^cannot write .*tensorboard \(.*\); choose a place"):
         write_tensorboard(comparison, tmp_path / "tensorboard")

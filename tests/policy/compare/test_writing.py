@@ -1,14 +1,12 @@
 import csv
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datamodules.errors import RegateError
-from policy.compare.writing import replace_file, write_csv, write_json
+from policy.compare.writing import write_csv, write_json
 
 
 def refuse_constant(name):
@@ -79,41 +77,3 @@ def test_csv_columns_stand_in_reading_order(comparison, tmp_path):
         "agreement,agreement_low,agreement_high,accuracy,accuracy_low,accuracy_high,"
         "ms_p50,ms_p95,state_bytes,interpolated,note"
     )
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "results.json"
-    path.write_text("old")
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(RegateError, match=r"cannot write .*results\.json \(no space left"):
-        replace_file(path, b"new")
-
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_output_that_cannot_be_made_is_one_sentence_with_the_cure(tmp_path):
-    # A file where a folder must be refuses everybody, root included.
-    (tmp_path / "out").write_text("")
-
-    with pytest.raises(RegateError) as caught:
-        replace_file(tmp_path / "out" / "results.json", b"{}")
-
-    assert str(caught.value) == (
-        f"cannot write {tmp_path}/out/results.json (file exists): "
-        "choose a writable folder with --out"
-    )
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes into read-only folders")
-def test_a_read_only_folder_is_one_sentence_with_the_cure(tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(RegateError, match=r"permission denied\): choose a writable folder"):
-            replace_file(tmp_path / "results.json", b"{}")
-    finally:
-        tmp_path.chmod(0o700)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from datamodules.errors import RegateError
-from policy.lightning.run_folder import check_unused, check_writable, last_checkpoint, run_of
+from policy.lightning.run_folder import check_unused, last_checkpoint, run_of
 
 
 @pytest.fixture
@@ -48,19 +48,3 @@ def test_a_folder_with_checkpoints_takes_no_second_run(run):
 
     with pytest.raises(RegateError, match=r"run holds a run already; go on .* --ckpt_path last"):
         check_unused(run)
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
-    (tmp_path / "file").touch()
-    check_writable(tmp_path / "new" / "run")
-
-    assert (tmp_path / "new" / "run").is_dir()
-    with pytest.raises(RegateError, match=r"cannot write to the run folder .*file/run \(Not a"):
-        check_writable(tmp_path / "file" / "run")
-
-
-def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)  # the superuser may write anywhere
-
-    with pytest.raises(RegateError, match=r"\(it is read-only\); name another with --run_dir"):
-        check_writable(tmp_path)
