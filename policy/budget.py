@@ -8,6 +8,9 @@ import numpy as np
 
 from datamodules.errors import RegateError
 
+TOLERANCE = 0.01
+"""Relative; how far from a budget the knob that calibration finds for it may spend."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -42,6 +45,14 @@ class Calibration:
         """Smallest budget that can be asked for."""
         return self.spent[0]
 
+    def reaches(self, budget: float) -> bool:
+        """Whether a knob was found for budgets this low.
+
+        A search ends close to its target, so that the lowest budget asked for may lie a little
+        under the lowest point found for it.
+        """
+        return budget >= self.lowest * (1 - TOLERANCE)
+
     def knob(self, budget: float) -> float:
         """The knob for a budget, interpolated in log MACs; the most spending one beyond the table.
 
@@ -49,7 +60,7 @@ class Calibration:
             RegateError: If the budget is outside (0, 1] or under what the policy reaches.
         """
         check_budget(budget)
-        if budget < self.lowest * 0.995:
+        if not self.reaches(budget):
             raise RegateError(
                 f"budget {budget:g} is under this gate's floor of {self.lowest:.4g} (embedding, "
                 f"head, prefix tokens and the gate itself cost {self.floor:.4g}): "

@@ -12,7 +12,7 @@ from torch import Tensor
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
-from policy.budget import Calibration
+from policy.budget import TOLERANCE, Calibration
 from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Masks
 from policy.gates.heuristic import ShareGate, ThresholdGate
@@ -24,7 +24,6 @@ GRID = (0.04, 0.06, 0.09, 0.13, 0.19, 0.28, 0.41, 0.6, 0.85)
 """Budgets that every calibration and sweep covers: nine points, even in log MACs."""
 APART = 0.2
 """Least distance of a grid point to an asked budget, in log MACs."""
-TOLERANCE = 0.01
 ROUNDS = 6
 # A policy's lowest reachable budget is approached, not met, by its least spending knob.
 ABOVE_FLOOR = 1.05

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,8 @@ from policy.compare.report import write_report
 from policy.compare.results import Results
 from policy.compare.sweep import Reference, references, sweep
 from policy.compare.timing import Timed, latencies
-from policy.policies import DENSE, HEURISTICS
+from policy.gate_file import read_metadata
+from policy.policies import DENSE, HEURISTICS, LEARNED
 from policy.provenance import command, commit
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
@@ -80,16 +81,18 @@ def compare(
         RegateError: If an argument does not fit; nothing is written then.
     """
     budgets = sorted(set(BUDGETS if budgets is None else budgets))
-    if not budgets:
-        raise RegateError("no budgets: give at least one, such as --budgets 0.1,0.2")
-    for budget in budgets:
-        check_budget(budget)
+    _check_budgets(budgets)
+    _check_counts(
+        calibration_clips=(calibration_clips, 1),
+        timed_frames=(timed_frames, 0),
+        resamples=(resamples, 0),
+    )
     folder = Path(out)
     check_writable(folder)
     model = load_backbone(backbone, weights)
     data.resize_crop = model.resize_crop
     clips = first_clips(data, calibration_clips)
-    chosen = policies or [DENSE, *HEURISTICS, *(["gumbel"] if gates else [])]
+    chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with _progress() as progress:
         found = entries(chosen, gates or [], model, clips)
         test = _references(model, data, progress)
@@ -106,6 +109,25 @@ def compare(
     for path in write_report(results, folder):
         print(f"wrote {path}")
     return results
+
+
+def _check_budgets(budgets: Sequence[float]) -> None:
+    if not budgets:
+        raise RegateError("no budgets: give at least one, such as --budgets 0.1,0.2")
+    for budget in budgets:
+        check_budget(budget)
+
+
+def _check_counts(**counts: tuple[int, int]) -> None:
+    for name, (count, least) in counts.items():
+        if count < least:
+            raise RegateError(f"{name} must be {least} or more, got {count}")
+
+
+def _learned(gates: Sequence[str]) -> list[str]:
+    """The learned policies among gate files, each once."""
+    named = dict.fromkeys(str(read_metadata(path)["policy"]) for path in gates)
+    return [name for name in named if name in LEARNED]
 
 
 def _references(model: Backbone, data: ClipDataModule, progress: Progress) -> list[Reference]:
@@ -153,22 +175,33 @@ def _operating(
     for run in runs:
         reachable: list[float | None] = [None]
         if run.calibration is not None:
-            reachable = [budget for budget in budgets if budget >= run.calibration.lowest]
+            reachable = [budget for budget in budgets if run.calibration.reaches(budget)]
         found += [_at(run, budget) for budget in reachable]
     if not timed_frames:
         return [operating for operating, _ in found]
-    frames = torch.cat([reference.clip.frames for reference in test[:4]])[: timed_frames + 1]
-    task = progress.add_task("timing", total=len(frames))
+    clips = _first_frames(test, timed_frames)
+    task = progress.add_task("timing", total=sum(map(len, clips)))
     times = latencies(
         model,
         [timed for _, timed in found],
-        model.normalize(frames),
+        [model.normalize(clip) for clip in clips],
         lambda: progress.advance(task),
     )
     return [
-        Operating(**{**vars(operating), "ms_p50": p50, "ms_p95": p95})
+        replace(operating, ms_p50=p50, ms_p95=p95)
         for (operating, _), (p50, p95) in zip(found, times, strict=True)
     ]
+
+
+def _first_frames(test: Sequence[Reference], count: int) -> list[Tensor]:
+    """Clips with ``count`` later frames in all, the last one cut; fewer if there are no more."""
+    clips: list[Tensor] = []
+    for reference in test:
+        if count <= 0:
+            break
+        clips.append(reference.clip.frames[: count + 1])
+        count -= len(clips[-1]) - 1
+    return clips
 
 
 def _at(run: Run, budget: float | None) -> tuple[Operating, Timed]:

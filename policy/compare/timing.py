@@ -32,32 +32,34 @@ class Timed:
 
 @torch.no_grad()
 def latencies(
-    backbone: Backbone, timed: Sequence[Timed], frames: Tensor, advance: Callable[[], None]
+    backbone: Backbone, timed: Sequence[Timed], clips: Sequence[Tensor], advance: Callable[[], None]
 ) -> list[tuple[float, float]]:
     """Time each policy on the same frames, one stream at a time.
 
     Every frame goes through all policies before the next one does, so that a machine that slows
-    down for a while slows all of them. The first frame of each, which is dense, is not counted.
+    down for a while slows all of them. The first frame of each clip, which is dense for all, is
+    not counted.
 
     Args:
         backbone: The frozen model; untouched and with fused attention for the dense row.
         timed: What to time.
-        frames: Normalised, [t, c, h, w].
+        clips: Normalised frames of each, [t, c, h, w]; each begins a new stream.
         advance: Called after each frame.
 
     Returns:
         Median and 95th percentile in milliseconds per frame, gate included.
     """
-    steps = [_step(backbone, entry) for entry in timed]
-    spent: list[list[float]] = [[] for _ in timed]
-    for index, frame in enumerate(frames):
-        for step, times in zip(steps, spent, strict=True):
-            start = time.perf_counter()
-            step(frame)
-            if index:
-                times.append(1000 * (time.perf_counter() - start))
-        advance()
-    return [(float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in spent]
+    taken: list[list[float]] = [[] for _ in timed]
+    for clip in clips:
+        steps = [_step(backbone, entry) for entry in timed]
+        for index, frame in enumerate(clip):
+            for step, times in zip(steps, taken, strict=True):
+                start = time.perf_counter()
+                step(frame)
+                if index:
+                    times.append(1000 * (time.perf_counter() - start))
+            advance()
+    return [(float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in taken]
 
 
 def _step(backbone: Backbone, entry: Timed) -> Callable[[Tensor], object]:

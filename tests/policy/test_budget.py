@@ -18,6 +18,7 @@ TABLE = Calibration(spent=(0.1, 0.4, 0.8), knobs=(3.0, 1.0, -2.0), floor=0.08, s
         (0.8, -2.0),
         (0.2, 2.0),  # half-way from 0.1 to 0.4 on a logarithmic scale
         (1.0, -2.0),  # more than was measured: the most spending knob
+        (0.0991, 3.0),  # within what a search may miss it by
         (0.0996, 3.0),  # the floor to three digits, as the message prints it
     ],
 )

@@ -202,6 +202,8 @@ def fails(words, capsys):
         (["--budgets=0"], "budget must be in (0, 1], the fraction of a dense frame's MACs; got 0"),
         (["--budgets=[]"], "no budgets: give at least one, such as --budgets 0.1,0.2"),
         (["--budgets=half"], "Parser key \"budgets\""),
+        (["--calibration_clips=0"], "calibration_clips must be 1 or more, got 0"),
+        (["--timed_frames=-1"], "timed_frames must be 0 or more, got -1"),
         (["--weights=gone.pth"], "no weights file 'gone.pth' for regate_vit_digits: "),
         (["--backbone=resnet18"], "resnet18"),
         (["--data.num_frames=1"], "a policy is calibrated on clips of at least two frames"),

@@ -31,7 +31,7 @@ def test_the_dense_first_frame_is_not_counted_and_policies_take_turns(
     found = latencies(
         backbone,
         [Timed("slow", None, None, 0.0), Timed("fast", None, None, 0.0)],
-        make_frames(backbone, 3)[:, 0],
+        [make_frames(backbone, 3)[:, 0]],
         lambda: told.append(1),
     )
 
@@ -52,7 +52,7 @@ def test_a_gate_is_timed_at_its_knob_and_dense_is_the_untouched_model(backbone, 
     found = latencies(
         backbone,
         [Timed("dense", None, None, 0.0), Timed("top-r", 0.4, gate, 0.25)],
-        make_frames(backbone, 4)[:, 0],
+        [make_frames(backbone, 4)[:, 0]],
         lambda: None,
     )
 
@@ -60,3 +60,15 @@ def test_a_gate_is_timed_at_its_knob_and_dense_is_the_untouched_model(backbone, 
     assert len(calls) == 4
     assert all(0 < p50 <= p95 for p50, p95 in found)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_each_clip_begins_a_new_stream(backbone, make_frames):
+    asked = []
+    gate = build_gate("threshold")
+    decide = gate.decide
+    gate.decide = lambda view: (asked.append(view.state.frame.item()), decide(view))[1]
+    clips = [make_frames(backbone, 3)[:, 0], make_frames(backbone, 2)[:, 0]]
+
+    latencies(backbone, [Timed("threshold", 0.4, gate, 0.0)], clips, lambda: None)
+
+    assert asked == [1, 2, 1]
