@@ -14,6 +14,8 @@ from backbones.loading import load_backbone
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
+from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
+from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import Calibration, check_budget
 from policy.calibration import calibrate, first_clips, targets

@@ -12,6 +12,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.errors import RegateError
+from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
+from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.arguments import OneSentenceErrors, configs_first
 from policy.atomic import check_writable
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
@@ -20,14 +22,19 @@ from policy.lightning.last import keep_last, keeps_last
 from policy.lightning.nan_guard import NanGuard
 from policy.lightning.predictions import WritePredictions
 from policy.lightning.resume_loader import ResumeLoader
-from policy.lightning.run_folder import (
-    CONFIG_NAME,
-    check_unused,
-    last_checkpoint,
-    run_of,
-)
+from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoint, run_of
 from policy.lightning.step_seed import SeedEachStep
+from policy.tasks.backbone import BackboneTask  # noqa: F401  (likewise)
+from policy.tasks.gumbel import GumbelTask  # noqa: F401  (likewise)
 from policy.visuals import RecomputeVisuals
+
+DESCRIPTIONS = {
+    "fit": "Train a gate on a frozen backbone, calibrate it, and write gate.safetensors.",
+    "validate": "Measure the gate of a checkpoint against the threshold on the calibration clips.",
+    "test": "Measure the gate of a checkpoint on the test clips, at its budget.",
+    "predict": "Write predictions.jsonl: what the gate of a checkpoint makes of every clip.",
+}
+"""Of the commands, which Lightning's own help describes as "the full routine"."""
 
 
 class TrainerArgumentParser(OneSentenceErrors, LightningArgumentParser):
@@ -158,10 +165,23 @@ def run_trainer(words: list[str]) -> None:
         # Validation sweeps whole curves: a sanity pass would cost as much as many steps.
         trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
         parser_class=TrainerArgumentParser,
-        parser_kwargs={"prog": "regate"},
+        parser_kwargs={"prog": "regate", **{name: _help(name) for name in DESCRIPTIONS}},
         auto_configure_optimizers=False,
         args=[words[0], *configs_first(with_config_of_run(words)[1:])],
     )
+
+
+def _help(name: str) -> dict[str, str]:
+    """What stands above the list of options, of which the Trainer alone has fifty."""
+    start = "--config FILE" if name == "fit" else "--ckpt_path FILE"
+    return {
+        "usage": f"regate {name} {start} [--data.root FOLDER] [--run_dir FOLDER]\n"
+        "       [--model.KEY VALUE] [--data.KEY VALUE] [--trainer.KEY VALUE]",
+        "description": f"{DESCRIPTIONS[name]} Shipped configs lie in configs/; what is on the "
+        f"command line wins over them. `regate {name} --model.help GumbelTask` lists the keys of "
+        "a task, --data.help VideoFolder those of a data module, and what follows here those of "
+        "the Trainer.",
+    }
 
 
 def with_config_of_run(words: list[str]) -> list[str]:
@@ -172,6 +192,11 @@ def with_config_of_run(words: list[str]) -> list[str]:
     Raises:
         RegateError: If no config is given and none lies above the checkpoint.
     """
+    if len(words) == 1:
+        cure = "--config FILE, such as configs/gumbel/synthetic.yaml"
+        if words != ["fit"]:
+            cure = "--ckpt_path FILE, a checkpoint in the folder of its run"
+        raise RegateError(f"{words[0]} needs to know of what: give {cure}")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flags in (["--config", "-c"], ["--ckpt_path"], ["--run_dir"]):
         parser.add_argument(*flags)

@@ -231,3 +231,28 @@ def test_a_measurement_is_logged_beside_the_training_and_a_prediction_not_at_all
         main([command, "--ckpt_path", LAST])
 
     assert {path.name for path in (tiny / RUN).iterdir()} - before == {"validate", "test"}
+
+
+@pytest.mark.parametrize("name", ["fit", "validate", "test", "predict"])
+def test_the_help_begins_with_what_the_command_does(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+
+    first = capsys.readouterr().out.splitlines()[:12]
+    assert first[0].startswith(f"usage: regate {name} --")
+    assert any("--model.help GumbelTask" in line for line in first)
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--model.help", "GumbelTask"])
+    assert not stopped.value.code
+    assert "--model.budget_range" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("fit", "fit needs to know of what: give --config FILE, such as configs/gumbel/"),
+        ("test", "test needs to know of what: give --ckpt_path FILE, a checkpoint in the folder"),
+    ],
+)
+def test_a_command_alone_is_told_what_it_lacks(name, told, capsys):
+    assert fails([name], capsys).startswith(told)
