@@ -125,8 +125,8 @@ def calibrate(
     )
 
 
-def first_clips(data: ClipDataModule, count: int) -> list[Tensor]:
-    """Frames of the first calibration clips, each uint8 [t, c, h, w].
+def spread_clips(data: ClipDataModule, count: int) -> list[Tensor]:
+    """Frames of ``count`` calibration clips or all, spread over the split, each uint8 [t, c, h, w].
 
     Raises:
         RegateError: If the split is empty.

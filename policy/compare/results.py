@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
+from datamodules.base import Json
+
 Interval: TypeAlias = tuple[float, float]
 
 
@@ -118,7 +119,7 @@ class Results:
     curves: Sequence[PlotCurve]
     meta: Mapping[str, object]
 
-    def as_json(self) -> dict[str, JSON]:
+    def as_json(self) -> dict[str, Json]:
         """The content of ``results.json``: strict JSON, absent numbers as null."""
         return {
             "rows": [_row_as_json(row) for row in self.rows],
@@ -165,7 +166,7 @@ def finite(value: float | np.floating) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def as_json(value: object) -> JSON:
+def as_json(value: object) -> Json:
     """Turn nested Python and numpy values into strict JSON."""
     if isinstance(value, Estimate):
         return {"value": as_json(value.value), "interval": as_json(value.interval)}
@@ -187,7 +188,7 @@ def as_json(value: object) -> JSON:
     raise TypeError(f"{type(value).__name__} has no place in results.json: {value!r}")
 
 
-def _with_metrics(fields: Mapping[str, object]) -> JSON:
+def _with_metrics(fields: Mapping[str, object]) -> Json:
     """Lift the metrics to the level of the other fields."""
     flat: dict[str, object] = {}
     for name, value in fields.items():
@@ -195,5 +196,5 @@ def _with_metrics(fields: Mapping[str, object]) -> JSON:
     return as_json(flat)
 
 
-def _row_as_json(row: Row) -> JSON:
+def _row_as_json(row: Row) -> Json:
     return _with_metrics(vars(row))

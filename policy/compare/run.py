@@ -18,7 +18,7 @@ from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate, first_clips, targets
+from policy.calibration import calibrate, spread_clips, targets
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.policies import Entry, entries
 from policy.compare.records import Operating, Sweep
@@ -93,7 +93,7 @@ def compare(
     check_writable(folder)
     model = load_backbone(backbone, weights)
     data.resize_crop = model.resize_crop
-    clips = first_clips(data, calibration_clips)
+    clips = spread_clips(data, calibration_clips)
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with _progress() as progress:
         found = entries(chosen, gates or [], model, clips)

@@ -42,6 +42,7 @@ def class_names(backbone: Backbone, given: str = "") -> tuple[str, ...]:
 
 
 def _read(given: str) -> tuple[str, ...]:
-    path = Path(given)
-    text = path.read_text() if path.is_file() else given.replace(",", "\n")
+    # A list of a thousand names is too long to be asked for as a path.
+    is_file = "," not in given and Path(given).is_file()
+    text = Path(given).read_text() if is_file else given.replace(",", "\n")
     return tuple(line.strip() for line in text.splitlines() if line.strip())

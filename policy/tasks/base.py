@@ -16,7 +16,7 @@ from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate, first_clips
+from policy.calibration import calibrate, spread_clips
 from policy.gate_file import save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
@@ -163,7 +163,7 @@ class ReuseTask(LightningModule):
     def val_example(self) -> tuple[Tensor, float]:
         """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""
         assert self.yardstick is not None
-        return first_clips(self.data, 1)[0], self.yardstick.knob(self.budget)
+        return spread_clips(self.data, 1)[0], self.yardstick.knob(self.budget)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen backbone out, and say what made the rest."""
@@ -228,7 +228,7 @@ class ReuseTask(LightningModule):
             yield sweep_clip(self.backbone, self.gate, normalised, dense, knob), dense
 
     def _calibrated(self, data: ClipDataModule) -> Calibration:
-        clips = first_clips(data, self.calibration_clips)
+        clips = spread_clips(data, self.calibration_clips)
         source = f"{data.name}, {len(clips)} calibration clips"
         return calibrate(self.backbone, self.gate, clips, (*READ_AT, self.budget), source)
 
@@ -244,7 +244,7 @@ class ReuseTask(LightningModule):
 
     def _measure_yardstick(self) -> None:
         """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
-        clips = first_clips(self.data, self.calibration_clips)
+        clips = spread_clips(self.data, self.calibration_clips)
         threshold = ThresholdGate().to(self.device)
         self.yardstick = calibrate(self.backbone, threshold, clips, READ_AT, self.data.name)
 

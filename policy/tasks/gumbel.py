@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
-from policy.calibration import first_clips
+from policy.calibration import spread_clips
 from policy.gates.heuristic import ThresholdGate
 from policy.losses import Distortion, distortion
 from policy.quality import DenseClip, dense_clip, sweep_clip
@@ -216,7 +216,7 @@ class GumbelTask(ReuseTask):
         """What a MAC buys on the threshold's own curve: minus the slope of distortion in spent."""
         threshold = ThresholdGate().to(self.device)
         apart = []
-        for frames in first_clips(self.data, self.calibration_clips):
+        for frames in spread_clips(self.data, self.calibration_clips):
             normalised = self.backbone.normalize(frames)
             dense = dense_clip(self.backbone, normalised)
             swept = sweep_clip(self.backbone, threshold, normalised, dense, self.knobs)

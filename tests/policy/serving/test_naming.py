@@ -38,3 +38,10 @@ def test_names_can_be_given_in_the_order_of_the_logits(tmp_path, as_file):
 def test_too_few_names_are_refused():
     with pytest.raises(RegateError, match="has 10 classes, but class_names gives 2"):
         class_names(load_backbone("regate_vit_digits", "random"), "cat,dog")
+
+
+def test_more_names_than_fit_a_path_can_be_given():
+    backbone = load_backbone("vit_tiny_patch16_224", "random", image_size=32)
+    names = tuple(f"class number {index}" for index in range(1000))
+
+    assert class_names(backbone, ",".join(names)) == names
