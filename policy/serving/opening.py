@@ -63,11 +63,11 @@ def open_session(
     model = load_backbone(backbone, weights, image_size).to(on)
     built = load_gate(gate, model) if from_file else build_gate(gate)
     built.to(on)
-    if knob is None and budget is None:
-        if built.calibration is not None:
-            budget = DEFAULT_BUDGET
-        elif not from_file:  # a file without calibration brings its knob
-            _check_needs_no_knob(built)
+    if knob is None and budget is None and built.calibration is not None:
+        budget = DEFAULT_BUDGET
+    # A file without calibration brings its knob.
+    if knob is None and built.calibration is None and not (from_file and budget is None):
+        _check_needs_no_knob(built, budget)
     session = ReuseSession(model, built, budget, seed=seed)
     if knob is not None:
         session.knob = _checked_knob(built, knob)
@@ -100,13 +100,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_needs_no_knob(gate: Gate) -> None:
+def _check_needs_no_knob(gate: Gate, budget: float | None) -> None:
     if gate.knob_range is not None:
         first, last = gate.knob_range
         raise RegateError(
             f"the policy {gate.name} has a knob and no calibration that turns a budget into it: "
             f"give --knob, from {first:g} (spends most) to {last:g}, or a calibrated gate file"
         )
+    if budget is not None:
+        raise RegateError(f"the policy {gate.name} has no knob: leave --budget {budget:g} out")
 
 
 def _checked_knob(gate: Gate, knob: float) -> float:

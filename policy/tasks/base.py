@@ -17,7 +17,7 @@ from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
 from policy.budget import Calibration, check_budget
 from policy.calibration import calibrate, spread_clips
-from policy.gate_file import save_gate
+from policy.gate_file import load_gate, save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
 from policy.provenance import command
@@ -220,12 +220,27 @@ class ReuseTask(LightningModule):
     def _served(self, batch: ClipBatch) -> Iterator[tuple[SweptClip, DenseClip]]:
         """Each clip of a batch at ``budget``, as the exported gate would serve it."""
         if self.gate.calibration is None:
-            self.gate.calibration = self._calibrated(self.data)
+            self.gate.calibration = self._calibration_of_run() or self._calibrated(self.data)
         knob = torch.tensor([self.gate.calibration.knob(self.budget)], device=self.device)
         for frames in batch.frames:
             normalised = self.backbone.normalize(frames)
             dense = dense_clip(self.backbone, normalised)
             yield sweep_clip(self.backbone, self.gate, normalised, dense, knob), dense
+
+    def _calibration_of_run(self) -> Calibration | None:
+        """That in the run's gate file, if it holds this very gate.
+
+        A folder to predict may have too few videos to calibrate on, and others than were meant.
+        """
+        path = Path(self.trainer.default_root_dir) / GATE_FILE
+        if not path.is_file():
+            return None
+        theirs, ours = load_gate(path, self.backbone), self.gate.state_dict()
+        same = all(
+            name in ours and torch.equal(value, ours[name])
+            for name, value in theirs.state_dict().items()
+        )
+        return theirs.calibration if same else None
 
     def _calibrated(self, data: ClipDataModule) -> Calibration:
         clips = spread_clips(data, self.calibration_clips)

@@ -15,6 +15,7 @@ from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.learned import LearnedGate
 from policy.session import ReuseSession
+from policy.tasks import base
 from policy.tasks.base import READ_AT
 from policy.tasks.gumbel import GumbelTask
 
@@ -176,6 +177,19 @@ def test_test_and_validate_need_the_checkpoint_alone(copied, capsys):
     assert "val/kl_minus_threshold" in validated
     for metric in ("kl", "agreement", "cosine", "cosine_worst5", "excess_flips", "spent"):
         assert f"test/{metric}" in tested
+
+
+def test_what_the_run_was_calibrated_to_is_what_is_tested(copied, monkeypatch, capsys):
+    calibrated = []
+    calibrate = base.calibrate
+    monkeypatch.setattr(
+        base, "calibrate", lambda *words: (calibrated.append(1), calibrate(*words))[1]
+    )
+
+    main(["test", "--ckpt_path", str(copied / "checkpoints" / "last.ckpt")])
+    assert not calibrated
+    main(["test", "--ckpt_path", str(copied / "checkpoints" / "step=2.ckpt")])  # another gate
+    assert calibrated
 
 
 def test_the_budget_of_a_test_can_be_asked_for(copied, capsys):
