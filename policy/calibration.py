@@ -27,6 +27,7 @@ APART = 0.2
 ROUNDS = 6
 # A policy's lowest reachable budget is approached, not met, by its least spending knob.
 ABOVE_FLOOR = 1.05
+NEAR_FLOOR = 1.15
 
 
 def targets(
@@ -46,12 +47,14 @@ def targets(
     grid = {
         value
         for value in GRID
-        if lowest < value < upto and all(abs(np.log(value / near)) > APART for near in asked)
+        if lowest < value < upto and all(abs(np.log(value / other)) > APART for other in asked)
     }
-    points = sorted(asked | grid | ({upto} if upto < 1 else set()))
+    # Just above the floor too: a gate answers for every budget that it can reach.
+    near = any(value < NEAR_FLOOR * lowest for value in asked | grid)
+    nearest = {lowest} if floor and not near else set()
+    points = sorted(asked | grid | nearest | ({upto} if upto < 1 else set()))
     if len(points) < least:  # a high floor, or a low end: the range itself
-        ends = {min(lowest * ABOVE_FLOOR, 0.85), upto if upto < 1 else 0.9}
-        points = sorted({*points, *ends})
+        points = sorted({*points, lowest, upto if upto < 1 else (1 + lowest) / 2})
     while len(points) < least:
         low, high = max(pairwise(points), key=lambda pair: pair[1] / pair[0])
         points = sorted([*points, float(np.sqrt(low * high))])

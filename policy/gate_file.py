@@ -22,6 +22,8 @@ from policy.provenance import command, commit
 
 SCHEMA = 1
 KEY = "regate"
+MECHANISM = "kv"
+REQUIRED = ("policy", "settings", "knob", "mechanism", "masks", "backbone", "identity")
 
 Metadata = dict[str, Any]
 
@@ -48,7 +50,7 @@ def save_gate(
         "policy": gate.name,
         "settings": _settings(gate),
         "knob": gate.knob if math.isfinite(gate.knob) else None,
-        "mechanism": "kv",
+        "mechanism": MECHANISM,
         "masks": str(gate.masks),
         "backbone": backbone.name,
         "identity": _identity(backbone),
@@ -69,6 +71,7 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
             backbone (both are named), or holds NaN.
     """
     metadata = read_metadata(path)
+    _check_complete(path, metadata)
     _check_same_backbone(path, metadata, backbone)
     gate = _build(path, metadata)
     try:
@@ -80,7 +83,7 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
     _check_finite(tensors, str(path))
     if metadata["knob"] is not None:
         gate.knob = float(metadata["knob"])
-    if metadata["calibration"] is not None:
+    if metadata.get("calibration") is not None:
         gate.calibration = Calibration.from_json(metadata["calibration"])
     gate.requires_grad_(False)
     return gate.to(backbone.mean.device).eval()
@@ -146,6 +149,17 @@ def _identity(backbone: Backbone) -> dict[str, Any]:
         "num_prefix_tokens": backbone.num_prefix_tokens,
         "fingerprint": backbone.fingerprint,
     }
+
+
+def _check_complete(path: str | os.PathLike[str], metadata: Metadata) -> None:
+    missing = [key for key in REQUIRED if key not in metadata]
+    if missing:
+        raise RegateError(f"{path} says nothing of its {missing[0]}: export it again")
+    if metadata["mechanism"] != MECHANISM:
+        raise RegateError(
+            f"{path} was trained for the {metadata['mechanism']!r} mechanism, this version "
+            f"serves {MECHANISM!r}: update regate"
+        )
 
 
 def _check_same_backbone(

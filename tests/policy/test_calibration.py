@@ -141,7 +141,11 @@ def test_a_high_floor_gets_as_many_targets_above_it():
     found = targets(0.5)
 
     assert len(found) == 7
-    assert found[0] > 0.5 and found[-1] == pytest.approx(0.9)
+    assert found[0] > 0.5 and found[-1] < 1
+
+
+def test_the_lowest_target_is_just_above_the_floor():
+    assert targets(0.03, [0.1])[0] == pytest.approx(0.03 * 1.05)
 
 
 @pytest.mark.parametrize("budget", [0.3, 1.0])

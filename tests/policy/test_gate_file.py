@@ -198,6 +198,13 @@ def test_a_newer_schema_is_told(file, backbone):
     )
 
 
+def test_another_mechanism_is_told(file, backbone):
+    rewrite(file, mechanism="eventful")
+
+    with pytest.raises(RegateError, match="for the 'eventful' mechanism, this version serves 'kv'"):
+        load_gate(file, backbone)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": "new"}'])
 def test_metadata_of_another_make_are_told(text, file, backbone):
     save_file(load_file(file), file, metadata={KEY: text})
