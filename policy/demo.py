@@ -4,9 +4,9 @@ import shutil
 import time
 from pathlib import Path
 
-from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
 from datamodules.video_writer import VideoWriter
+from policy.atomic import cannot_write
 from policy.compare.run import compare
 from policy.lightning.trainer_cli import run_trainer
 from policy.stream import stream
@@ -109,9 +109,7 @@ def _make_room(folder: Path) -> None:
             else:
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise RegateError(
-            f"cannot write to {folder} ({error.strerror}): give another folder with --out"
-        ) from error
+        raise cannot_write(folder, error) from error
 
 
 def _write_clip(path: Path, seed: int) -> None:

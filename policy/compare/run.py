@@ -27,6 +27,7 @@ from policy.compare.results import Results
 from policy.compare.sweep import Reference, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.gate_file import read_metadata
+from policy.gate_file import read_metadata
 from policy.policies import DENSE, HEURISTICS, LEARNED
 from policy.provenance import command, commit
 
@@ -237,7 +238,7 @@ def _meta(
         "backbone": model.name,
         "backbone_fingerprint": model.fingerprint,
         "weights": Path(weights).name,
-        "gates": [Path(path).name for path in gates],
+        "gates": [_trained_by(path) for path in gates],
         "seeds": seeds,
         "mechanism": "kv",
         "calibrations": {
@@ -251,6 +252,12 @@ def _meta(
         "command": command(),
         "commit": commit(),
     }
+
+
+def _trained_by(path: str) -> dict[str, str]:
+    """Which training a gate file is of; its command names the seed."""
+    metadata = read_metadata(path)
+    return {"file": Path(path).name, **{key: metadata[key] for key in ("command", "commit")}}
 
 
 def _progress() -> Progress:
