@@ -27,7 +27,6 @@ from policy.compare.results import Results
 from policy.compare.sweep import Reference, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.gate_file import read_metadata
-from policy.gate_file import read_metadata
 from policy.policies import DENSE, HEURISTICS, LEARNED
 from policy.provenance import command, commit
 
