@@ -26,9 +26,9 @@ def demo(
     *,
     out: str = "runs/demo",
     train_clips: int = 512,
-    epochs: int = 2,
-    test_clips: int = 36,
-    num_frames: int = 12,
+    epochs: int = 4,
+    test_clips: int = 48,
+    num_frames: int = 16,
     seed: int = 0,
 ) -> None:
     """Train a gate, compare it with the heuristics at matched compute, and film it at work.
@@ -61,7 +61,7 @@ def demo(
         gates=[str(gate)],
         budgets=BUDGETS,
         out=str(folder),
-        calibration_clips=16,
+        calibration_clips=24,
     )
     _say(3, "filming what it recomputes", start)
     film = folder / "clip.mp4"
