@@ -8,23 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-METRICS = (
-    "kl",
-    "agreement",
-    "agreement_top5",
-    "cosine",
-    "cosine_worst5",
-    "excess_flips",
-    "accuracy",
-)
+METRICS = ("kl", "agreement", "cosine", "accuracy")
+"""Of a dozen in the file: what fits a page."""
 
 
 def main(path: str) -> None:
-    """Print what was run, one row per policy and budget, and the learned policies' pairs."""
+    """Print what was run, one row per policy and budget, and how the learned policies compare."""
     results: dict[str, Any] = json.loads(Path(path).read_text())
-    meta = results["meta"]
-    rows = results["rows"]
-    metrics = [name for name in METRICS if name in rows[0]]
+    print_run(results["meta"])
+    print_rows(results["rows"])
+    print_pairs(results["paired"])
+
+
+def print_run(meta: dict[str, Any]) -> None:
+    """The command and what it ran on."""
     print(f"`{meta['command']}`\n")
     print(f"| commit | machine | gates | {meta['split']} videos | in groups | dense MACs |")
     print("|---|---|---|---|---|---|")
@@ -32,25 +29,49 @@ def main(path: str) -> None:
         f"| {meta['commit'][:8]} | {meta['machine']} | {len(meta['gates'])} | {meta['clips']} | "
         f"{meta['groups']} | {meta['dense_macs'] / 1e6:.1f} M |\n"
     )
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """One row per policy and budget; the lowest KL of each budget in bold."""
+    metrics = [name for name in METRICS if name in rows[0]]
     print("| asked | policy | spent | " + " | ".join(metrics) + " | ms p50 | state |")
     print("|---" * (len(metrics) + 5) + "|")
     for row in rows:
         asked = "" if row["budget"] is None else f"{row['budget']:g}"
-        cells = [_with_interval(row[name]) for name in metrics]
+        rivals = [other["kl"]["value"] for other in rows if other["budget"] == row["budget"]]
+        best = asked and row["kl"]["value"] == min(value for value in rivals if value is not None)
+        name = f"**{row['policy']}**" if best else row["policy"]
+        cells = [_with_interval(row[metric]) for metric in metrics]
+        milliseconds = "–" if row["ms_p50"] is None else f"{row['ms_p50']:.1f}"
         print(
-            f"| {asked} | {row['policy']} | {row['spent']:.3f} | {' | '.join(cells)} | "
-            f"{row['ms_p50']:.1f} | {row['state_bytes'] / 1e6:.2f} MB |"
+            f"| {asked} | {name} | {row['spent']:.3f} | {' | '.join(cells)} | "
+            f"{milliseconds} | {row['state_bytes'] / 1e6:.2f} MB |"
         )
-    print("\n| policy | against | asked | metric | difference | 95 % | wins |")
-    print("|---|---|---|---|---|---|---|")
-    for pair in results["paired"]:
-        if pair["metric"] in ("kl", "agreement", "cosine") and pair["difference"] is not None:
-            low, high = pair["interval"] or (float("nan"), float("nan"))
-            print(
-                f"| {pair['policy']} | {pair['against']} | {pair['budget']:g} | {pair['metric']} | "
-                f"{pair['difference']:+.4f} | {low:+.4f} to {high:+.4f} | "
-                f"{'yes' if pair['wins'] else ''} |"
-            )
+
+
+def print_pairs(pairs: list[dict[str, Any]]) -> None:
+    """KL of each learned policy minus that of every other; wins in bold."""
+    budgets = sorted({pair["budget"] for pair in pairs})
+    print("\n| KL of | minus KL of | " + " | ".join(f"at {budget:g}" for budget in budgets) + " |")
+    print("|---" * (len(budgets) + 2) + "|")
+    found = {
+        (pair["policy"], pair["against"], pair["budget"]): pair
+        for pair in pairs
+        if pair["metric"] == "kl"
+    }
+    for policy, against in dict.fromkeys((one, other) for one, other, _ in found):
+        cells = [_difference(found[policy, against, budget]) for budget in budgets]
+        print(f"| {policy} | {against} | " + " | ".join(cells) + " |")
+
+
+def _difference(pair: dict[str, Any]) -> str:
+    if pair["difference"] is None:
+        return "–"
+    text = f"{pair['difference']:+.4f}"
+    if pair["interval"] is not None:
+        low, high = pair["interval"]
+        text += f" [{low:+.4f}, {high:+.4f}]"
+    return f"**{text}**" if pair["wins"] else text
 
 
 def _with_interval(metric: dict[str, Any]) -> str:
