@@ -101,19 +101,9 @@ def calibrate(
         shares = tuple((spent - floor) / (whole - floor) for spent in spends)
         return Calibration(spends, shares, floor, "closed form")
     _check_lengths(clips)
-    measured: dict[float, float] = {}
-    knobs = _first_knobs(backbone, gate, clips, len(wanted))
     # The most spending knob ends a whole table, so that it answers for budgets up to 1.
     ends = {gate.knob_range[0]} if upto == 1 else set()
-    knobs = np.append(knobs, list(ends))
-    for _ in range(ROUNDS):
-        spent = spent_per_clip(backbone, gate, clips, knobs, advance).mean(0)
-        measured |= dict(zip(knobs.tolist(), spent.tolist(), strict=True))
-        missed = [t for t in wanted if _relative_miss(measured, t) > TOLERANCE]
-        guesses = {_crossing(measured, gate.knob_range, target) for target in missed}
-        knobs = np.array(sorted(guesses - measured.keys()))
-        if not len(knobs):
-            break
+    measured = _search(backbone, gate, clips, wanted, ends, advance)
     best = {_closest(measured, target) for target in wanted}
     points = sorted((measured[knob], knob) for knob in best | ends)
     ascending = [points[0]]
@@ -126,6 +116,29 @@ def calibrate(
         floor=floor,
         source=source,
     )
+
+
+def _search(
+    backbone: Backbone,
+    gate: Gate,
+    clips: Sequence[Tensor],
+    wanted: Sequence[float],
+    ends: set[float],
+    advance: Callable[[], None],
+) -> dict[float, float]:
+    """Mean spent by knob, for the ends and for knobs ever closer to each wanted budget."""
+    assert gate.knob_range is not None
+    measured: dict[float, float] = {}
+    knobs = np.append(_first_knobs(backbone, gate, clips, len(wanted)), list(ends))
+    for _ in range(ROUNDS):
+        spent = spent_per_clip(backbone, gate, clips, knobs, advance).mean(0)
+        measured |= dict(zip(knobs.tolist(), spent.tolist(), strict=True))
+        missed = [t for t in wanted if _relative_miss(measured, t) > TOLERANCE]
+        guesses = {_crossing(measured, gate.knob_range, target) for target in missed}
+        knobs = np.array(sorted(guesses - measured.keys()))
+        if not len(knobs):
+            break
+    return measured
 
 
 def spread_clips(data: ClipDataModule, count: int) -> list[Tensor]:

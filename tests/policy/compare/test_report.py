@@ -29,7 +29,7 @@ def test_an_output_that_cannot_be_made_fails_before_anything_is_printed(comparis
     (tmp_path / "out").write_text("")
     printed = io.StringIO()
 
-    with pytest.raises(RegateError, match="cannot write .*choose a place that is writable"):
+    with pytest.raises(RegateError, match=r"cannot write .*choose a place that is writable"):
         write_report(comparison, tmp_path / "out", Console(file=printed))
 
     assert printed.getvalue() == ""
