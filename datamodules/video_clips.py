@@ -58,9 +58,9 @@ class Sampling:
 class VideoClips(ClipDataset):
     """Clips of one split, decoded when asked for.
 
-    Even windows are kept in memory once decoded, up to ``CACHE_BYTES``: a comparison passes
-    over them once for each policy and budget. What does not fit is decoded again; nothing is
-    evicted, since in a cyclic sweep that would evict each clip just before its next use.
+    Even windows are kept in memory once decoded, up to ``CACHE_BYTES``: each validation of a
+    training passes over them. What does not fit is decoded again; nothing is evicted, since in
+    a cyclic sweep that would evict each clip just before its next use.
 
     Args:
         videos: In index order.

@@ -1,19 +1,22 @@
 """Which policies a comparison runs, each with the gate it runs and its seeds."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.calibration import fit_block_offsets
-from policy.gate_file import load_gate
+from policy.gate_file import load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import AlwaysRecompute, ThresholdGate
 from policy.policies import DENSE, HEURISTICS, LEARNED, POLICIES, build_gate
 
 OFFSET_CLIPS = 4
+SEED_OPTION = re.compile(r"--seed_everything[= ](\d+)\b")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Entry:
     Attributes:
         policy: Its name in tables.
         gate: What decides.
-        seed: Of its training, or of its choices.
+        seed: Of its choices, or of its training; that of a training whose command names none is
+            the place of its file among those of the policy.
         learned: Whether it was trained.
     """
 
@@ -45,8 +49,8 @@ def entries(
         clips: Calibration clips, uint8 [t, c, h, w], for thresholds calibrated per block.
 
     Raises:
-        RegateError: If a name is unknown or given twice, a learned policy has no gate file, or a
-            gate file belongs to none of the policies.
+        RegateError: If a name is unknown or given twice, a learned policy has no gate file or
+            files of different make, or a gate file belongs to none of the policies.
     """
     unknown = [name for name in policies if name not in POLICIES]
     if unknown:
@@ -54,8 +58,8 @@ def entries(
     twice = [name for index, name in enumerate(policies) if name in policies[:index]]
     if twice:
         raise RegateError(f"{twice[0]} is named twice in the policies")
-    loaded = [load_gate(path, backbone) for path in gates]
-    for path, gate in zip(gates, loaded, strict=True):
+    files = [(path, load_gate(path, backbone)) for path in gates]
+    for path, gate in files:
         if gate.name not in LEARNED or gate.name not in policies:
             raise RegateError(
                 f"{path} is a gate of the policy {gate.name}, which is not compared: leave it out "
@@ -64,10 +68,7 @@ def entries(
     found: list[Entry] = []
     for name in policies:
         if name in LEARNED:
-            seeds = [gate for gate in loaded if gate.name == name]
-            if not seeds:
-                raise RegateError(f"{name} is a learned policy: give its files with --gates")
-            found += [Entry(name, gate, seed, True) for seed, gate in enumerate(seeds)]
+            found += _trained(name, [pair for pair in files if pair[1].name == name])
         elif name == DENSE:
             found.append(Entry(name, AlwaysRecompute(), 0, False))
         elif name in HEURISTICS:
@@ -76,3 +77,34 @@ def entries(
                 fit_block_offsets(backbone, gate, clips[:OFFSET_CLIPS])
             found.append(Entry(name, gate, 0, False))
     return found
+
+
+def _trained(policy: str, files: Sequence[tuple[str, Gate]]) -> list[Entry]:
+    """The seeds of a learned policy.
+
+    Raises:
+        RegateError: If there are none, or they are no seeds of one training.
+    """
+    if not files:
+        raise RegateError(f"{policy} is a learned policy: give its files with --gates")
+    metadata = [read_metadata(path) for path, _ in files]
+    first = metadata[0]["settings"]
+    for (path, _), its in zip(files, metadata, strict=True):
+        if its["settings"] != first:
+            one, other = _differing(its["settings"], first)
+            raise RegateError(
+                f"{path} ({one}) and {files[0][0]} ({other}) are gates of different make, but "
+                "files of one policy are averaged as its seeds: compare them one at a time"
+            )
+    named = [SEED_OPTION.search(its.get("command", "")) for its in metadata]
+    return [
+        Entry(policy, gate, place if seed is None else int(seed[1]), True)
+        for place, ((_, gate), seed) in enumerate(zip(files, named, strict=True))
+    ]
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str]:
+    """The settings that two gates do not share, as words."""
+    keys = [key for key in one | other if one.get(key) != other.get(key)]
+    told = (", ".join(f"{key} {its.get(key)}" for key in keys) for its in (one, other))
+    return next(told), next(told)

@@ -1,48 +1,34 @@
 """``regate compare``: from videos and policies to one table at matched compute."""
 
-import os
-import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from backbones.loading import load_backbone
 from backbones.vit import Backbone
-from datamodules.base import ClipDataModule
+from datamodules.base import ClipDataModule, ClipDataset
 from datamodules.errors import RegateError
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
-from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate, spread_clips, targets
+from policy.budget import check_budget
+from policy.calibration import spread_clips
 from policy.compare.matched import compare as compare_sweeps
+from policy.compare.meta import describe
 from policy.compare.policies import Entry, entries
-from policy.compare.records import Operating, Sweep
+from policy.compare.records import Operating
 from policy.compare.report import write_report
 from policy.compare.results import Results
-from policy.compare.sweep import Reference, references, sweep
+from policy.compare.runs import Plan, Run, operating_points, plan
+from policy.compare.sweep import ClipSweep, gather, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.gate_file import read_metadata
 from policy.policies import DENSE, HEURISTICS, LEARNED
-from policy.provenance import command, commit
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
-HEADROOM = 1.5
-"""How far above the highest budget a curve is swept: test videos may spend less than asked."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One policy with its knobs and what they gave."""
-
-    entry: Entry
-    calibration: Calibration | None
-    sweep: Sweep
-    state_bytes: int
 
 
 def compare(
@@ -93,18 +79,20 @@ def compare(
     check_writable(folder)
     model = load_backbone(backbone, weights)
     data.resize_crop = model.resize_crop
+    test = data.dataset("test")
     clips = spread_clips(data, calibration_clips)
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with _progress() as progress:
         found = entries(chosen, gates or [], model, clips)
-        test = _references(model, data, progress)
-        runs = [_run(model, entry, clips, test, budgets, progress) for entry in found]
-        operating = _operating(model, runs, test, budgets, timed_frames, progress)
+        plans = _calibrated(model, found, clips, budgets, progress)
+        runs = _swept(model, plans, test, _labelled(data, model), progress)
+        measured = [point for run in runs for point in operating_points(run, budgets)]
+        operating = _timed(model, measured, _first_frames(test, timed_frames), progress)
     results = compare_sweeps(
         [run.sweep for run in runs],
         operating,
         budgets,
-        _meta(model, data, weights, gates or [], runs),
+        describe(model, data, weights, gates or [], runs),
         resamples=resamples,
         seed=seed,
     )
@@ -132,131 +120,76 @@ def _learned(gates: Sequence[str]) -> list[str]:
     return [name for name in named if name in LEARNED]
 
 
-def _references(model: Backbone, data: ClipDataModule, progress: Progress) -> list[Reference]:
-    dataset = data.dataset("test")
-    task = progress.add_task("dense", total=len(dataset))
-    # Labels count only where they are the classes that the model was made for.
-    labelled = bool(data.class_names) and len(data.class_names) == model.num_classes
-    clips = (dataset[index] for index in range(len(dataset)))
-    return references(model, clips, labelled, lambda: progress.advance(task))
-
-
-def _run(
+def _calibrated(
     model: Backbone,
-    entry: Entry,
+    found: Sequence[Entry],
     clips: Sequence[Tensor],
-    test: Sequence[Reference],
     budgets: Sequence[float],
     progress: Progress,
-) -> Run:
-    task = progress.add_task(f"{entry.policy}: calibrating", total=None)
-    calibration = None
-    knobs: tuple[float, ...] = (0.0,)
-    if entry.gate.knob_range is not None:
-        upto = min(HEADROOM * max(budgets), 1.0)
-        calibration = calibrate(model, entry.gate, clips, budgets, upto=upto)
-        # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
-        # that were found, of which two may serve one target.
-        wanted = targets(calibration.floor, budgets, upto)
-        knobs = tuple(calibration.knob(max(target, calibration.lowest)) for target in wanted)
-    progress.update(task, description=entry.policy, total=len(test))
-    swept, state = sweep(model, entry, knobs, test, lambda: progress.advance(task))
-    return Run(entry, calibration, swept, state)
+) -> list[Plan]:
+    task = progress.add_task("calibrating", total=len(found))
+    plans = []
+    for entry in found:
+        progress.update(task, description=f"calibrating {entry.policy}")
+        plans.append(plan(model, entry, clips, budgets))
+        progress.advance(task)
+    progress.update(task, description="calibrated")
+    return plans
 
 
-def _operating(
+def _labelled(data: ClipDataModule, model: Backbone) -> bool:
+    """Labels count only where they are the classes that the model was made for."""
+    return bool(data.class_names) and len(data.class_names) == model.num_classes
+
+
+def _swept(
+    model: Backbone, plans: Sequence[Plan], test: ClipDataset, labelled: bool, progress: Progress
+) -> list[Run]:
+    """Every policy over every test clip, clip by clip: the dense outputs of one are in memory."""
+    clips = (test[index] for index in range(len(test)))
+    task = progress.add_task("sweeping", total=len(test) * len(plans))
+    swept: list[list[ClipSweep]] = [[] for _ in plans]
+    for reference in references(model, clips, labelled):
+        for planned, its in zip(plans, swept, strict=True):
+            its.append(sweep(model, planned.entry, planned.knobs, reference))
+            progress.advance(task)
+    return [
+        Run(planned, gather(model, planned.entry, planned.knobs, its), its[0].state_bytes)
+        for planned, its in zip(plans, swept, strict=True)
+    ]
+
+
+def _timed(
     model: Backbone,
-    runs: Sequence[Run],
-    test: Sequence[Reference],
-    budgets: Sequence[float],
-    timed_frames: int,
+    measured: Sequence[tuple[Operating, Timed]],
+    clips: Sequence[Tensor],
     progress: Progress,
 ) -> list[Operating]:
-    """What each policy really spent at its calibrated knobs, and how long a frame took."""
-    found: list[tuple[Operating, Timed]] = []
-    for run in runs:
-        reachable: list[float | None] = [None]
-        if run.calibration is not None:
-            reachable = [budget for budget in budgets if run.calibration.reaches(budget)]
-        found += [_at(run, budget) for budget in reachable]
-    if not timed_frames:
-        return [operating for operating, _ in found]
-    clips = _first_frames(test, timed_frames)
+    """Add to each operating point how long a frame takes; nothing where there are no clips."""
+    if not clips:
+        return [operating for operating, _ in measured]
     task = progress.add_task("timing", total=sum(map(len, clips)))
     times = latencies(
         model,
-        [timed for _, timed in found],
+        [timed for _, timed in measured],
         [model.normalize(clip) for clip in clips],
         lambda: progress.advance(task),
     )
     return [
         replace(operating, ms_p50=p50, ms_p95=p95)
-        for (operating, _), (p50, p95) in zip(found, times, strict=True)
+        for (operating, _), (p50, p95) in zip(measured, times, strict=True)
     ]
 
 
-def _first_frames(test: Sequence[Reference], count: int) -> list[Tensor]:
+def _first_frames(test: ClipDataset, count: int) -> list[Tensor]:
     """Clips with ``count`` later frames in all, the last one cut; fewer if there are no more."""
     clips: list[Tensor] = []
-    for reference in test:
+    for index in range(len(test)):
         if count <= 0:
             break
-        clips.append(reference.clip.frames[: count + 1])
+        clips.append(test[index].frames[: count + 1])
         count -= len(clips[-1]) - 1
     return clips
-
-
-def _at(run: Run, budget: float | None) -> tuple[Operating, Timed]:
-    """One policy at one budget; the sweep has a knob calibrated for exactly that budget."""
-    entry, index, knob = run.entry, 0, 0.0
-    if budget is not None and run.calibration is not None:
-        knob = run.calibration.knob(budget)
-        index = int(abs(run.sweep.knobs - knob).argmin())
-    operating = Operating(
-        policy=entry.policy,
-        budget=budget,
-        knob=None if budget is None else knob,
-        spent=float(run.sweep.spent[:, index].mean()),
-        spent_with_first=float(run.sweep.spent_with_first[:, index].mean()),
-        state_bytes=0 if entry.policy == DENSE else run.state_bytes,
-    )
-    gate = None if entry.policy == DENSE else entry.gate
-    return operating, Timed(entry.policy, budget, gate, knob)
-
-
-def _meta(
-    model: Backbone, data: ClipDataModule, weights: str, gates: Sequence[str], runs: Sequence[Run]
-) -> dict[str, object]:
-    seeds: dict[str, list[int]] = {}
-    for run in runs:
-        if run.entry.learned:
-            seeds.setdefault(run.entry.policy, []).append(run.entry.seed)
-    return {
-        "data": data.describe(),
-        "split": "test",
-        "backbone": model.name,
-        "backbone_fingerprint": model.fingerprint,
-        "weights": Path(weights).name,
-        "gates": [_trained_by(path) for path in gates],
-        "seeds": seeds,
-        "mechanism": "kv",
-        "calibrations": {
-            f"{run.entry.policy}/{run.entry.seed}": run.calibration.to_json()
-            for run in runs
-            if run.calibration is not None
-        },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {model.mean.device.type}",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "command": command(),
-        "commit": commit(),
-    }
-
-
-def _trained_by(path: str) -> dict[str, str]:
-    """Which training a gate file is of; its command names the seed."""
-    metadata = read_metadata(path)
-    return {"file": Path(path).name, **{key: metadata[key] for key in ("command", "commit")}}
 
 
 def _progress() -> Progress:

@@ -1,6 +1,6 @@
-"""Running policies over clips: one pass per policy, all its knobs side by side."""
+"""Running policies over clips: one pass per policy and clip, all its knobs side by side."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,9 @@ from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from datamodules.records import Clip
 from policy.compare.policies import Entry
-from policy.compare.records import Sweep
+from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
-from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, dense_clip, sweep_clip
 
 
 @dataclass(frozen=True)
@@ -31,71 +31,93 @@ class Reference:
     labels: Tensor | None
 
 
-def references(
-    backbone: Backbone, clips: Iterable[Clip], labelled: bool, advance: Callable[[], None]
-) -> list[Reference]:
+@dataclass(frozen=True)
+class ClipSweep:
+    """What is kept of one policy on one clip: numbers per knob, none of the outputs.
+
+    Attributes:
+        name: Of the clip.
+        group: Of the clip.
+        spent: Mean over the frames after the first, [k].
+        spent_with_first: Mean over all frames, [k].
+        metrics: Each [k].
+        state_bytes: Held per stream.
+    """
+
+    name: str
+    group: str
+    spent: FloatArray
+    spent_with_first: FloatArray
+    metrics: dict[str, FloatArray]
+    state_bytes: int
+
+
+def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Iterator[Reference]:
     """Run the dense model once over each clip; every policy is held against these outputs.
+
+    One clip at a time, since the patch tokens of a whole split do not fit into memory.
 
     Raises:
         RegateError: If there are no clips, or one has a single frame.
     """
-    found = []
+    empty = True
     for clip in clips:
+        empty = False
         if len(clip.frames) < 2:
             raise RegateError(f"{clip.name} has one frame; a comparison reads the later ones")
         dense = dense_clip(backbone, backbone.normalize(clip.frames))
-        found.append(Reference(clip, dense, clip.labels if labelled else None))
-        advance()
-    if not found:
+        yield Reference(clip, dense, clip.labels if labelled else None)
+    if empty:
         raise RegateError("the test split has no clips: give the data module more videos")
-    return found
 
 
 def sweep(
-    backbone: Backbone,
-    entry: Entry,
-    knobs: Sequence[float],
-    clips: Sequence[Reference],
-    advance: Callable[[], None],
-) -> tuple[Sweep, int]:
-    """Run one policy over all clips at all its knobs.
+    backbone: Backbone, entry: Entry, knobs: Sequence[float], reference: Reference
+) -> ClipSweep:
+    """Run one policy over one clip at all its knobs.
 
     Args:
         backbone: The frozen model.
         entry: The policy.
         knobs: Its calibrated knobs; one value, which is not read, for a policy without a knob.
-        clips: The split compared.
-        advance: Called after each clip.
-
-    Returns:
-        The sweep, and the bytes of state per stream.
+        reference: The clip.
     """
     tensor = torch.tensor(knobs, dtype=torch.float32, device=backbone.mean.device)
-    swept: list[SweptClip] = []
-    for reference in clips:
-        frames = backbone.normalize(reference.clip.frames)
-        swept.append(
-            sweep_clip(
-                backbone, entry.gate, frames, reference.dense, tensor, reference.labels, entry.seed
-            )
-        )
-        advance()
-    metrics = {
-        name: np.stack([clip.metrics[name].cpu().double().numpy() for clip in swept])
-        for name in swept[0].metrics
-    }
-    return (
-        Sweep(
-            policy=entry.policy,
-            seed=entry.seed,
-            knobs=np.asarray(knobs, dtype=np.float64),
-            spent=np.stack([clip.spent[1:].mean(0).numpy() for clip in swept]),
-            spent_with_first=np.stack([clip.spent.mean(0).numpy() for clip in swept]),
-            metrics=metrics,
-            dense_macs=BackboneMacs.of(backbone).dense,
-            clips=tuple(reference.clip.name for reference in clips),
-            groups=tuple(reference.clip.group for reference in clips),
-            learned=entry.learned,
-        ),
-        swept[0].state_bytes,
+    clip = reference.clip
+    swept = sweep_clip(
+        backbone,
+        entry.gate,
+        backbone.normalize(clip.frames),
+        reference.dense,
+        tensor,
+        reference.labels,
+        entry.seed,
+    )
+    return ClipSweep(
+        name=clip.name,
+        group=clip.group,
+        spent=swept.spent[1:].mean(0).numpy(),
+        spent_with_first=swept.spent.mean(0).numpy(),
+        metrics={name: values.cpu().double().numpy() for name, values in swept.metrics.items()},
+        state_bytes=swept.state_bytes,
+    )
+
+
+def gather(
+    backbone: Backbone, entry: Entry, knobs: Sequence[float], clips: Sequence[ClipSweep]
+) -> Sweep:
+    """Put the clips of one policy together, in the order given."""
+    return Sweep(
+        policy=entry.policy,
+        seed=entry.seed,
+        knobs=np.asarray(knobs, dtype=np.float64),
+        spent=np.stack([clip.spent for clip in clips]),
+        spent_with_first=np.stack([clip.spent_with_first for clip in clips]),
+        metrics={
+            name: np.stack([clip.metrics[name] for clip in clips]) for name in clips[0].metrics
+        },
+        dense_macs=BackboneMacs.of(backbone).dense,
+        clips=tuple(clip.name for clip in clips),
+        groups=tuple(clip.group for clip in clips),
+        learned=entry.learned,
     )

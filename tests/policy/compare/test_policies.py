@@ -13,8 +13,8 @@ from policy.policies import build_gate
 
 @pytest.fixture
 def gate_file(backbone, tmp_path):
-    def save(name, gate):
-        save_gate(tmp_path / name, gate, backbone)
+    def save(name, gate, made_by=""):
+        save_gate(tmp_path / name, gate, backbone, made_by)
         return str(tmp_path / name)
 
     return save
@@ -51,6 +51,37 @@ def test_two_files_of_one_policy_are_its_seeds(backbone, gate_file):
         ("threshold", 0, False), ("gumbel", 0, True), ("gumbel", 1, True),
     ]  # fmt: skip
     assert not torch.equal(found[1].gate.meaning.weight, found[2].gate.meaning.weight)
+
+
+def test_the_seed_of_a_training_is_read_from_its_command(backbone, gate_file):
+    commands = [
+        "regate fit --config a.yaml --seed_everything 7 && regate fit --ckpt_path last",
+        "regate fit --config a.yaml",
+        "regate fit --seed_everything=12 --config a.yaml",
+        "regate fit --seed_everything true --config a.yaml",
+    ]
+    files = [
+        gate_file(f"{place}.safetensors", LearnedGate(48, 3), made_by)
+        for place, made_by in enumerate(commands)
+    ]
+
+    found = entries(["gumbel"], files, backbone, [])
+
+    assert [entry.seed for entry in found] == [7, 1, 12, 3]  # its place where it is not named
+
+
+def test_gates_of_different_make_are_no_seeds_of_one_training(backbone, gate_file):
+    one = gate_file("one.safetensors", LearnedGate(48, 3))
+    other = gate_file("other.safetensors", LearnedGate(48, 3, rank=4, hidden=8))
+
+    with pytest.raises(RegateError) as error:
+        entries(["gumbel"], [one, other], backbone, [])
+
+    assert str(error.value) == (
+        f"{other} (rank 4, hidden 8) and {one} (rank 8, hidden {LearnedGate(48, 3).hidden}) are "
+        "gates of different make, but files of one policy are averaged as its seeds: compare them "
+        "one at a time"
+    )
 
 
 def test_an_unknown_name_lists_the_known(backbone):

@@ -168,7 +168,7 @@ def test_two_gates_of_one_policy_are_its_seeds(words, gumbel, gumbel_run, tmp_pa
             "--run_dir",
             str(other),
             "--seed_everything",
-            "1",
+            "7",
             "--trainer.max_epochs=1",
         ]
     )
@@ -178,8 +178,8 @@ def test_two_gates_of_one_policy_are_its_seeds(words, gumbel, gumbel_run, tmp_pa
 
     learned = [row for row in found["rows"] if row["learned"]]
     assert [row["budget"] for row in learned] == BUDGETS
-    assert found["meta"]["seeds"] == {"gumbel": [0, 1]}
-    tables = [found["meta"]["calibrations"][f"gumbel/{seed}"] for seed in (0, 1)]
+    assert found["meta"]["seeds"] == {"gumbel": [0, 7]}
+    tables = [found["meta"]["calibrations"][f"gumbel/{place}"] for place in (0, 1)]
     knobs = [np.interp(np.log(0.2), np.log(table["spent"]), table["knobs"]) for table in tables]
     assert knobs[0] != knobs[1]
     assert learned[1]["knob"] == pytest.approx(np.mean(knobs))

@@ -7,7 +7,7 @@ import torch
 from datamodules.errors import RegateError
 from datamodules.records import Clip
 from policy.compare.policies import Entry
-from policy.compare.sweep import references, sweep
+from policy.compare.sweep import gather, references, sweep
 from policy.policies import build_gate
 from policy.quality import dense_clip, sweep_clip
 
@@ -25,39 +25,53 @@ def clips():
 
 
 def test_the_dense_outputs_are_those_of_the_untouched_model(backbone, clips):
-    told = []
+    found = list(references(backbone, clips, labelled=False))
 
-    found = references(backbone, clips, labelled=False, advance=lambda: told.append(1))
-
-    assert len(told) == len(found) == 2
+    assert [reference.clip.name for reference in found] == ["a", "b"]
     assert found[0].labels is None
     expected = backbone(backbone.normalize(clips[1].frames))
     assert torch.allclose(found[1].dense.logits, expected, atol=1e-5)
 
 
+def test_a_clip_is_asked_for_when_the_one_before_is_done_with(backbone, clips):
+    asked = []
+    found = references(backbone, (asked.append(clip.name) or clip for clip in clips), False)
+
+    next(found)
+
+    assert asked == ["a"]
+
+
 def test_labels_are_kept_where_they_are_the_backbones_classes(backbone, clips):
-    found = references(backbone, clips, labelled=True, advance=lambda: None)
+    found = list(references(backbone, clips, labelled=True))
 
     assert found[1].labels.tolist() == [0] * 5
 
 
 def test_no_clips_and_clips_of_one_frame_are_refused(backbone):
     with pytest.raises(RegateError, match=r"^the test split has no clips: give the data module"):
-        references(backbone, [], labelled=False, advance=lambda: None)
+        list(references(backbone, [], labelled=False))
     with pytest.raises(RegateError, match=r"^short has one frame; a comparison reads the later"):
-        references(backbone, [clip("short", 1)], labelled=False, advance=lambda: None)
+        list(references(backbone, [clip("short", 1)], labelled=False))
+
+
+def swept(backbone, entry, knobs, clips, labelled=False):
+    """A policy over all clips, and what was kept of each."""
+    kept = [
+        sweep(backbone, entry, knobs, reference)
+        for reference in references(backbone, clips, labelled)
+    ]
+    return gather(backbone, entry, knobs, kept), kept
 
 
 def test_each_clip_is_a_row_and_each_knob_a_column(backbone, clips):
     entry = Entry("random", build_gate("random"), seed=3, learned=False)
-    found = references(backbone, clips, labelled=True, advance=lambda: None)
-    told = []
 
-    table, state = sweep(backbone, entry, [0.8, 0.3], found, lambda: told.append(1))
+    table, kept = swept(backbone, entry, [0.8, 0.3], clips, labelled=True)
 
     assert (table.policy, table.seed, table.learned) == ("random", 3, False)
     assert (table.clips, table.groups) == (("a", "b"), ("scene of a", "scene of b"))
-    assert len(told) == 2 and state > 0
+    assert kept[0].state_bytes == kept[1].state_bytes > 0
     for row, source in enumerate(clips):
         frames = backbone.normalize(source.frames)
         alone = sweep_clip(
@@ -70,12 +84,23 @@ def test_each_clip_is_a_row_and_each_knob_a_column(backbone, clips):
             assert table.metrics[name][row] == pytest.approx(values.numpy())
 
 
+def test_nothing_as_large_as_an_output_is_kept_of_a_clip(backbone, clips):
+    entry = Entry("top-r", build_gate("top-r"), seed=0, learned=False)
+    long = clip("long", 40)
+
+    (kept,) = swept(backbone, entry, [0.8, 0.3], [long])[1]
+
+    size = sum(
+        array.nbytes for array in (kept.spent, kept.spent_with_first, *kept.metrics.values())
+    )
+    assert size == 8 * 2 * (2 + len(kept.metrics))  # float64 at two knobs, whatever the length
+
+
 @pytest.mark.parametrize(("name", "spent"), [("always", 1.0), ("hold", 0.0)])
 def test_a_policy_without_a_knob_has_one_column(name, spent, backbone, clips):
     entry = Entry(name, build_gate(name), seed=0, learned=False)
-    found = references(backbone, clips, labelled=False, advance=lambda: None)
 
-    table, _ = sweep(backbone, entry, [0.0], found, lambda: None)
+    table, _ = swept(backbone, entry, [0.0], clips)
 
     assert np.array_equal(table.spent, [[spent], [spent]])
     assert "accuracy" not in table.metrics
