@@ -12,10 +12,12 @@ from datamodules.errors import RegateError
 from policy.calibration import fit_block_offsets
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.base import Gate
-from policy.gates.heuristic import AlwaysRecompute, ThresholdGate
+from policy.gates.heuristic import AlwaysRecompute, RandomGate, ThresholdGate
 from policy.policies import DENSE, HEURISTICS, LEARNED, POLICIES, build_gate
 
 OFFSET_CLIPS = 4
+RANDOM_SEEDS = (0, 1, 2)
+"""Of policies that draw: one draw would make luck a property of the policy."""
 SEED_OPTION = re.compile(r"--seed_everything[= ](\d+)\b")
 
 
@@ -75,7 +77,8 @@ def entries(
             gate = build_gate(name).to(backbone.mean.device)
             if isinstance(gate, ThresholdGate) and name == "threshold-per-block":
                 fit_block_offsets(backbone, gate, clips[:OFFSET_CLIPS])
-            found.append(Entry(name, gate, 0, False))
+            seeds = RANDOM_SEEDS if isinstance(gate, RandomGate) else (0,)
+            found += [Entry(name, gate, seed, False) for seed in seeds]
     return found
 
 

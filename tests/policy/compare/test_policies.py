@@ -27,6 +27,16 @@ def test_the_order_is_that_of_the_names(backbone):
     assert not any(entry.learned for entry in found)
 
 
+def test_policies_that_draw_are_drawn_three_times(backbone):
+    found = entries(["threshold", "random", "random-per-block"], [], backbone, [])
+
+    assert [(entry.policy, entry.seed) for entry in found] == [
+        ("threshold", 0),
+        *(("random", seed) for seed in range(3)),
+        *(("random-per-block", seed) for seed in range(3)),
+    ]
+
+
 def test_dense_computes_everything(backbone):
     (entry,) = entries(["dense"], [], backbone, [])
 
