@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backbones.loading import load_backbone
+    from backbones.preprocessing import Preprocessing
     from backbones.vit import Backbone
 
-__all__ = ["Backbone", "load_backbone"]
+__all__ = ["Backbone", "Preprocessing", "load_backbone"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (a module attribute can be anything)
@@ -15,6 +16,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  (a module attribute can be a
         from backbones.loading import load_backbone
 
         return load_backbone
+    if name == "Preprocessing":
+        from backbones.preprocessing import Preprocessing
+
+        return Preprocessing
     if name == "Backbone":
         from backbones.vit import Backbone
 

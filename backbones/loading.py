@@ -6,16 +6,15 @@ from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_model_data_config
 from timm.models import PretrainedCfg, load_state_dict
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from backbones import digits  # noqa: F401  (registers regate_vit_digits with timm)
 from backbones.coverage import COVERED, check_covered
+from backbones.preprocessing import Preprocessing, resolve
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
-from datamodules.geometry import ResizeCrop
 
 RANDOM_SEED = 0
 PROBE_SECONDS = 5.0
@@ -33,6 +32,7 @@ def load_backbone(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     crop_pct: float | None = None,
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
 ) -> Backbone:
     """Load a frozen, eval-mode backbone.
 
@@ -40,30 +40,26 @@ def load_backbone(
         name: timm's model name, with or without its pretrained tag.
         weights: "pretrained" (timm's), a local .safetensors or .pth file, or "random", which is
             the same for every call.
-        image_size: Side of the square input in pixels; the position embedding is resampled to it
-            once. The model's own by default.
+        image_size: Short for that of ``preprocessing``, over which it wins; likewise mean, std
+            and crop_pct.
         num_classes: 0 leaves the classifier out; random weights take any number; stored weights
             only the one they have, which is the default.
-        mean: Per channel on the [0, 1] scale; the model's own data config by default.
+        mean: See image_size.
         std: Likewise.
-        crop_pct: Share of the resized image kept by the centre crop; likewise.
+        crop_pct: Likewise.
+        preprocessing: What happens to an image first; the model's own where it is None.
 
     Raises:
         RegateError: If the name is unknown, the model is not covered, the weights are out of
             reach or do not fit.
     """
     config = _pretrained_config(name)
-    model = _create(name, weights, image_size, num_classes, config)
-    data = resolve_model_data_config(model)
-    # The data config ignores the image size given at creation; the patch embedding knows it.
-    height, width = model.patch_embed.img_size
-    resize_crop = ResizeCrop(
-        size=(int(height), int(width)),
-        crop_pct=data["crop_pct"] if crop_pct is None else crop_pct,
-        interpolation=data["interpolation"],
-        crop_mode=data["crop_mode"],
-    )
-    return Backbone(model, name, resize_crop, mean or data["mean"], std or data["std"])
+    short = Preprocessing(image_size=image_size, mean=mean, std=std, crop_pct=crop_pct)
+    asked = short.over(preprocessing)
+    if asked.image_size is not None:
+        _check_image_size(name, asked.image_size)
+    model = _create(name, weights, asked.image_size, num_classes, config)
+    return Backbone(model, name, *resolve(model, asked))
 
 
 def _pretrained_config(name: str) -> PretrainedCfg:
@@ -94,7 +90,7 @@ def _create(
             options["num_classes"] = num_classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
-            return check_covered(_build(name, options), name)
+            return check_covered(timm.create_model(name, **options), name)
     if weights == "pretrained":
         file = _within_reach(name, config)
         source: dict[str, Any] = {} if file is None else {"file": file}
@@ -112,9 +108,7 @@ def _create(
     # Told the stored number, timm loads strictly: with another it would let any key be missing.
     options |= {"num_classes": stored, "pretrained_cfg_overlay": source | {"num_classes": stored}}
     try:
-        model: Any = _build(name, {"pretrained": True} | options)
-    except RegateError:
-        raise
+        model: Any = timm.create_model(name, pretrained=True, **options)
     except Exception as error:
         raise _unloadable(name, weights, error) from error
     model.pretrained_cfg["state_dict"] = None  # a second copy of the weights
@@ -123,14 +117,17 @@ def _create(
     return check_covered(model, name)
 
 
-def _build(name: str, options: dict[str, Any]) -> nn.Module:
-    try:
-        return timm.create_model(name, **options)
-    except TypeError as error:
-        if "img_size" not in str(error):
-            raise
-        # timm hands img_size to every entry point; models of another kind do not take it
-        raise RegateError(f"{name} cannot be gated: {error}. Covered are {COVERED}.") from error
+def _check_image_size(name: str, image_size: int) -> None:
+    """Refuse a size of which timm would cut off an edge, or which leaves no patch at all."""
+    with torch.device("meta"):
+        model = check_covered(timm.create_model(name), name)
+    patch = model.patch_embed.feat_ratio()
+    if image_size % patch:
+        near = patch * max(1, round(image_size / patch))
+        raise RegateError(
+            f"image_size {image_size} cannot be cut into the patches of {name}, whose side is "
+            f"{patch} pixels: give a multiple of {patch}, such as {near}"
+        )
 
 
 def _unloadable(name: str, weights: str, error: Exception) -> RegateError:

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from backbones.coverage import attention, check_covered
+from backbones.preprocessing import Preprocessing
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 
@@ -29,10 +30,13 @@ class Backbone(nn.Module):
         std: Per channel, on the [0, 1] scale.
 
     Attributes:
+        preprocessing: All that ``preprocess`` does to an image; ``image_size`` is None where
+            frames are not square, as only a model's own can be.
         fingerprint: Identity of the weights it was made with, as 16 hexadecimal digits.
 
     Raises:
-        RegateError: If the model is not covered, or ``mean`` and ``std`` do not fit its channels.
+        RegateError: If the model is not covered, or ``mean`` and ``std`` are out of range or do
+            not fit its channels.
     """
 
     mean: Tensor
@@ -56,10 +60,19 @@ class Backbone(nn.Module):
                 f"mean has {len(mean)} and std {len(std)} values, but {name} takes "
                 f"{self.in_chans} channels: give one value per channel"
             )
+        # Whole numbers would make an integer tensor, and every frame with it.
+        mean, std = tuple(map(float, mean)), tuple(map(float, std))
         for key, values in (("mean", mean), ("std", std)):
-            # float() because whole numbers would make an integer tensor, and every frame with it
-            scale = torch.tensor([float(value) for value in values]).view(-1, 1, 1)
-            self.register_buffer(key, scale, persistent=False)
+            self.register_buffer(key, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        height, width = self.image_size
+        # Not of the buffers, which are rounded where the backbone serves in half precision.
+        self.preprocessing = Preprocessing(
+            image_size=height if height == width else None,
+            mean=mean,
+            std=std,
+            crop_pct=resize_crop.crop_pct,
+            interpolation=resize_crop.interpolation,
+        )
         self.requires_grad_(False)
         self.eval()
         # Taken here, so that serving in half precision is still the same backbone.

@@ -2,14 +2,16 @@
 
 import pickle
 import time
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
-from backbones import load_backbone
+from backbones import Preprocessing, load_backbone
 from datamodules.errors import RegateError
+from datamodules.geometry import ResizeCrop
 
 NAME = "vit_tiny_patch16_224"
 OPTIONS = r"give a local file \(weights=FILE, .safetensors or .pth\), fill the hub's cache"
@@ -212,3 +214,37 @@ class TestDataConfig:
         assert backbone.mean.flatten().tolist() == [0.5] * 3
         assert backbone.std.flatten().tolist() == [0.25] * 3
         assert backbone.resize_crop.crop_pct == 1.0
+
+    def test_one_value_says_all_of_it_and_a_keyword_wins_over_it(self):
+        asked = Preprocessing(
+            image_size=96, mean=(0.0,) * 3, std=(0.25,) * 3, crop_pct=0.5, interpolation="nearest"
+        )
+        backbone = load_backbone(
+            "deit_tiny_patch16_224", "random", crop_pct=1.0, preprocessing=asked
+        )
+
+        assert backbone.preprocessing == replace(asked, crop_pct=1.0)
+        assert backbone.resize_crop == ResizeCrop((96, 96), 1.0, "nearest")
+        assert backbone.mean.flatten().tolist() == [0.0] * 3
+        assert backbone.std.flatten().tolist() == [0.25] * 3
+
+    @pytest.mark.parametrize(
+        ("name", "size", "patch", "near"),
+        [(NAME, 8, 16, 16), (NAME, 100, 16, 96), ("vit_small_patch14_dinov2", 224 + 7, 14, 224),
+         ("vit_tiny_r_s16_p8_224", 100, 32, 96)],
+    )  # fmt: skip
+    def test_an_image_size_that_patches_do_not_fill_is_refused(self, name, size, patch, near):
+        """timm would cut the edge off without a word, or make a model of no patches."""
+        with pytest.raises(RegateError) as error:
+            load_backbone(name, "random", image_size=size)
+        assert str(error.value) == (
+            f"image_size {size} cannot be cut into the patches of {name}, whose side is {patch} "
+            f"pixels: give a multiple of {patch}, such as {near}"
+        )
+
+    def test_a_value_for_each_channel_is_needed(self):
+        with pytest.raises(RegateError) as error:
+            load_backbone(NAME, "random", mean=(0.5,))
+        assert str(error.value) == (
+            f"mean has 1 and std 3 values, but {NAME} takes 3 channels: give one value per channel"
+        )

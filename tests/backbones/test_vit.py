@@ -6,7 +6,7 @@ import timm
 import torch
 from PIL import Image
 
-from backbones import load_backbone
+from backbones import Preprocessing, load_backbone
 from datamodules.errors import RegateError
 
 
@@ -114,7 +114,7 @@ def test_an_image_of_another_kind_is_refused(make_backbone, image, found):
 
 
 def test_normalising_is_by_channel_on_the_unit_scale(make_backbone):
-    backbone = make_backbone(mean=(0, 0.5, 1), std=(1, 0.5, 2))
+    backbone = make_backbone(mean=(0, 0.5, 1), std=(1, 0.5, 0.25))
     frames = torch.tensor([0, 255, 255], dtype=torch.uint8).view(1, 3, 1, 1)
 
     assert backbone.normalize(frames).flatten().tolist() == [0, 1, 0]
@@ -125,6 +125,19 @@ def test_normalising_is_by_channel_on_the_unit_scale(make_backbone):
 def test_whole_numbers_as_mean_and_std_do_not_make_whole_frames(make_backbone):
     backbone = make_backbone(mean=(0, 0, 0), std=(1, 1, 1))
     assert backbone.normalize(torch.full((3, 1, 1), 51, dtype=torch.uint8)).dtype == torch.float32
+
+
+def test_it_says_what_it_does_to_an_image_also_when_its_weights_are_rounded(make_backbone):
+    backbone = make_backbone(mean=(0, 0.1, 1), std=(1, 0.3, 0.25)).half()
+
+    assert backbone.preprocessing == Preprocessing(
+        image_size=48,
+        mean=(0.0, 0.1, 1.0),
+        std=(1.0, 0.3, 0.25),
+        crop_pct=1.0,
+        interpolation="bicubic",
+    )
+    assert make_backbone(img_size=(48, 64)).preprocessing.image_size is None
 
 
 def test_mean_and_std_must_fit_the_channels(make_backbone):
