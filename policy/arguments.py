@@ -3,7 +3,8 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from itertools import islice
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -59,8 +60,8 @@ def run_function(function: Callable[..., object], prog: str, args: list[str]) ->
     Parameters before a ``*`` in the signature are positional on the command line, those after it
     are options. Every option can also stand in a YAML file given by ``--config``; the command
     line wins over the file. A parameter whose type is a class takes ``class_path`` and
-    ``init_args``, and ``--data.root x`` is short for ``--data.init_args.root x``. A list of
-    numbers or names can be written ``0.1,0.2`` or ``0.1``.
+    ``init_args``, and ``--data.root x`` is short for ``--data.init_args.root x``. A list or tuple
+    of numbers or names can be written ``0.1,0.2`` or ``0.1``, also inside of a dataclass.
 
     Args:
         function: Every parameter annotated and described in a Google docstring.
@@ -112,15 +113,18 @@ def configs_first(words: list[str]) -> list[str]:
     return configs + others
 
 
-def with_lists_in_brackets(function: Callable[..., object], args: list[str]) -> list[str]:
+def with_lists_in_brackets(
+    function: Callable[..., object], args: list[str], prefix: str = "--"
+) -> list[str]:
     """Write ``--budgets 0.1,0.2`` as ``--budgets=[0.1,0.2]``, which is what jsonargparse reads.
 
     Args:
-        function: Its ``list[float]``, ``list[int]`` and ``list[str]`` parameters are concerned,
-            also where None is allowed beside the list.
+        function: Its parameters that are lists or tuples of numbers or words are concerned, also
+            where None is allowed beside them, and likewise the fields of a dataclass.
         args: Words of the command line.
+        prefix: What its options begin with.
     """
-    names = {f"--{name}" for name, hint in get_type_hints(function).items() if _is_list(hint)}
+    names = set(_list_options(function, prefix))
     words = iter(args)
     changed = []
     for word in words:
@@ -134,7 +138,17 @@ def with_lists_in_brackets(function: Callable[..., object], args: list[str]) -> 
     return changed
 
 
+def _list_options(function: Callable[..., object], prefix: str) -> Iterator[str]:
+    for name, hint in get_type_hints(function).items():
+        if name == "return":
+            continue
+        if is_dataclass(hint) and isinstance(hint, type):
+            yield from _list_options(hint, f"{prefix}{name}.")
+        elif _is_list(hint):
+            yield f"{prefix}{name}"
+
+
 def _is_list(hint: Any) -> bool:  # noqa: ANN401  (annotations have no common type)
-    if get_origin(hint) is list:
+    if get_origin(hint) in {list, tuple}:
         return get_args(hint)[0] in {float, int, str}
     return any(_is_list(option) for option in get_args(hint))

@@ -1,6 +1,7 @@
 """Functions as commands: positional and named arguments, config files, lists, mistakes."""
 
 import sys
+from dataclasses import dataclass
 
 import pytest
 
@@ -133,6 +134,50 @@ def test_numbers_are_written_with_commas_or_alone(call, words, expected):
 )
 def test_names_are_written_with_commas_or_alone(call, words, expected):
     assert call("film.mp4", *words)["names"] == expected
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How bright pixels are.
+
+    Args:
+        mean: Per channel.
+        name: Of it.
+    """
+
+    mean: tuple[float, ...] | None = None
+    name: str = ""
+
+
+def weigh(*, scale: Scale = Scale(), ends: tuple[float, float] = (0.0, 1.0)) -> Scale:
+    """Weigh by a scale.
+
+    Args:
+        scale: Of pixels.
+        ends: Lowest and highest.
+    """
+    calls.append((scale, ends))
+    return scale
+
+
+def test_so_are_those_inside_of_a_dataclass_and_pairs(call, capsys):
+    words = ["--scale.mean", "0.5,0.25", "--scale.name", "a,b", "--ends=0.1,0.2"]
+    run_function(weigh, "regate weigh", words)
+
+    assert calls[-1] == (Scale((0.5, 0.25), "a,b"), (0.1, 0.2))
+    run_function(weigh, "regate weigh", ["--scale.mean", "[0.5, 0.5]"])
+    assert calls[-1] == (Scale((0.5, 0.5)), (0.0, 1.0))
+    with pytest.raises(SystemExit):
+        run_function(weigh, "regate weigh", ["--help"])
+    assert "Per channel. (type:" in capsys.readouterr().out
+
+
+def test_options_of_another_parser_begin_as_it_says():
+    words = ["fit", "--model.ends", "0.1,0.2", "--ends", "0.1,0.2"]
+
+    assert with_lists_in_brackets(weigh, words, "--model.") == [
+        *("fit", "--model.ends=[0.1,0.2]", "--ends", "0.1,0.2")
+    ]
 
 
 def test_other_words_are_left_as_they_are():
