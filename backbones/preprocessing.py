@@ -9,7 +9,7 @@ from timm.data import resolve_model_data_config
 from timm.models.vision_transformer import VisionTransformer
 
 from datamodules.errors import RegateError
-from datamodules.geometry import ResizeCrop
+from datamodules.geometry import INTERPOLATIONS, ResizeCrop
 
 CURE = "divide by 255 what is meant for pixels of 0 to 255, or leave it to the model"
 
@@ -53,6 +53,11 @@ class Preprocessing:
         for value in self.std or ():
             if not 0 < value <= 1:
                 raise RegateError(f"std must be in (0, 1] in each channel, got {value:g}: {CURE}")
+        if self.interpolation not in (None, *INTERPOLATIONS):
+            raise RegateError(
+                f"interpolation must be one of {', '.join(INTERPOLATIONS)}, "
+                f"got {self.interpolation!r}"
+            )
         if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
             raise RegateError(
                 f"crop_pct must be in (0, 1], got {self.crop_pct:g}: 1.0 keeps the whole image"
@@ -99,9 +104,6 @@ def resolve(model: VisionTransformer, asked: Preprocessing) -> tuple[ResizeCrop,
 
     Returns:
         Geometry, mean and std.
-
-    Raises:
-        RegateError: If the interpolation is unknown.
     """
     data = resolve_model_data_config(model)
     # The data config ignores the image size given at creation; the patch embedding knows it.

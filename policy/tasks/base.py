@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from backbones.loading import load_backbone
+from backbones.preprocessing import Preprocessing
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
@@ -42,6 +43,7 @@ class ReuseTask(LightningModule):
         weights: "pretrained", a local file, or "random".
         calibration_clips: Clips of the calibration split that the knobs are found on.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
+        preprocessing: What happens to an image first; the model's own by default.
 
     Raises:
         RegateError: If the budget is outside (0, 1], or the backbone cannot be loaded.
@@ -53,6 +55,7 @@ class ReuseTask(LightningModule):
         weights: str = "pretrained",
         calibration_clips: int = 12,
         budget: float = 0.2,
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
         check_budget(budget)
@@ -60,7 +63,7 @@ class ReuseTask(LightningModule):
         # Checkpoints hold the gate alone: the backbone is frozen and known by its fingerprint.
         self.strict_loading = False
         self.calibration_clips = calibration_clips
-        self.backbone = load_backbone(backbone, weights)
+        self.backbone = load_backbone(backbone, weights, preprocessing=preprocessing)
         self.gate = LearnedGate(self.backbone.dim, self.backbone.depth)
         self.run_name = f"{backbone}/{self.gate.name}"
         self.yardstick: Calibration | None = None

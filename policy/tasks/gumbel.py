@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from backbones.preprocessing import Preprocessing
 from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
 from policy.calibration import spread_clips
@@ -49,6 +50,7 @@ class GumbelTask(ReuseTask):
         calibration_clips: Clips of the calibration split that the knobs are found on.
         dual_rate: Step of the log price per batch, for a relative excess of 1.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
+        preprocessing: What happens to an image first; the model's own by default.
 
     Raises:
         RegateError: If a value is outside its range, or the backbone cannot be loaded.
@@ -73,6 +75,7 @@ class GumbelTask(ReuseTask):
         calibration_clips: int = 12,
         dual_rate: float = 0.05,
         budget: float = 0.2,
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     ) -> None:
         _check_ends("budget_range", budget_range, most=1.0, ascending=True)
         _check_ends("temperature", temperature)
@@ -85,7 +88,7 @@ class GumbelTask(ReuseTask):
         ):
             if value < 0:
                 raise RegateError(f"{name} must be 0 or more, got {value:g}")
-        super().__init__(backbone, weights, calibration_clips=calibration_clips, budget=budget)
+        super().__init__(backbone, weights, calibration_clips, budget, preprocessing)
         self.save_hyperparameters()
         self.learning_rate = learning_rate
         self.temperature = temperature

@@ -49,6 +49,11 @@ def test_it_goes_through_json_and_takes_what_an_older_version_wrote():
             "std must be in (0, 1] in each channel, got nan: divide by 255 what "
             "is meant for pixels of 0 to 255, or leave it to the model",
         ),
+        (
+            {"interpolation": "cubic"},
+            "interpolation must be one of bicubic, bilinear, nearest, lanczos, box, hamming, got "
+            "'cubic'",
+        ),
         ({"crop_pct": 0.0}, "crop_pct must be in (0, 1], got 0: 1.0 keeps the whole image"),
         ({"crop_pct": 1.5}, "crop_pct must be in (0, 1], got 1.5: 1.0 keeps the whole image"),
     ],
