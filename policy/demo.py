@@ -7,6 +7,7 @@ from pathlib import Path
 from datamodules.synthetic import SyntheticClips
 from datamodules.video_writer import VideoWriter
 from policy.atomic import cannot_write
+from policy.compare.report import FILES
 from policy.compare.run import compare
 from policy.lightning.trainer_cli import run_trainer
 from policy.stream import stream
@@ -18,7 +19,7 @@ FILMED = 64
 """Frames of the overlay video."""
 FILMED_CLIP = 5
 """Of the test split: one with noise, distractors and a digit that changes."""
-OWN = ("train", "tensorboard", "results.json", "results.csv", "curve.png")
+OWN = ("train", *FILES)
 """What an earlier demo left in its folder, and this one replaces."""
 
 
@@ -128,6 +129,7 @@ def _ending(folder: Path, seconds: float) -> str:
         [
             f"\nDone in {seconds / 60:.1f} minutes. Look at:",
             f"  {folder}/curve.png      quality against compute, one line per policy",
+            f"  {folder}/drift.png      how far each strays, frame by frame after the dense one",
             f"  {folder}/overlay.mp4    a clip with the recomputed patches marked",
             f"  {folder}/results.json   all numbers of the table, with intervals (also .csv)",
             f"  {folder}/train/{GATE_FILE}   the trained gate; `regate stream` serves it",

@@ -39,12 +39,14 @@ class SweptClip:
         logits: [t, k, classes].
         metrics: Mean over the frames after the first, each [k].
         state_bytes: Held per stream.
+        over_frames: ``kl`` and ``agreement`` of each frame after the first, [t - 1, k].
     """
 
     spent: Tensor
     logits: Tensor
     metrics: dict[str, Tensor]
     state_bytes: int
+    over_frames: dict[str, Tensor]
 
 
 @torch.no_grad()
@@ -95,7 +97,8 @@ def sweep_clip(
         near.append(torch.cosine_similarity(result.patches, reference, dim=-1))
     output = torch.stack(logits)
     metrics = quality(dense, output, torch.stack(features), torch.stack(near)[1:], labels)
-    return SweptClip(torch.stack(spent), output, metrics, session.state_bytes)
+    frame_by_frame = over_frames(dense, output)
+    return SweptClip(torch.stack(spent), output, metrics, session.state_bytes, frame_by_frame)
 
 
 def kl_to_dense(dense: Tensor, gated: Tensor) -> Tensor:
@@ -105,6 +108,21 @@ def kl_to_dense(dense: Tensor, gated: Tensor) -> Tensor:
         reference.flatten(0, -2), other.flatten(0, -2), log_prob=True, reduction="none"
     )
     return flat.view(dense.shape[:-1]).clamp_min(0)
+
+
+def over_frames(dense: DenseClip, logits: Tensor) -> dict[str, Tensor]:
+    """How quality goes with the frames since the first, which is dense for all.
+
+    Args:
+        dense: Of t frames.
+        logits: At k knobs, [t, k, classes].
+
+    Returns:
+        ``kl`` and ``agreement`` (0 or 1), each [t - 1, k].
+    """
+    reference = dense.logits[1:].unsqueeze(1).expand_as(logits[1:])
+    same = logits[1:].argmax(-1) == reference.argmax(-1)
+    return {"kl": kl_to_dense(reference, logits[1:]), "agreement": same.float()}
 
 
 def quality(
@@ -128,7 +146,7 @@ def quality(
     """
     later = logits[1:]  # [t', k, c]
     frames, count, classes = later.shape
-    reference = dense.logits[1:].unsqueeze(1).expand_as(later)
+    each = over_frames(dense, logits)
     worst = near.permute(1, 0, 2).flatten(1)  # [k, t' · p]
     worst = worst.topk(max(1, round(WORST * worst.shape[1])), dim=1, largest=False).values
     pooled = dense.features[1:].unsqueeze(1).expand_as(features[1:])
@@ -136,8 +154,8 @@ def quality(
         features[1:].flatten(0, 1), pooled.flatten(0, 1), reduction="none"
     ).view(frames, count)
     metrics = {
-        "kl": kl_to_dense(reference, later).mean(0),
-        "agreement": _accuracy(later, dense.logits[1:].argmax(-1), 1),
+        "kl": each["kl"].mean(0),
+        "agreement": each["agreement"].mean(0),
         "agreement_top5": _accuracy(later, dense.logits[1:].argmax(-1), min(5, classes)),
         "cosine": near.mean((0, 2)),
         "cosine_worst5": worst.mean(1),

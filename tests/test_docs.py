@@ -57,12 +57,12 @@ def test_every_logged_tag_is_explained(tag):
 
 def test_every_metric_column_and_field_is_explained():
     from policy.compare.records import METRICS
-    from policy.compare.results import Area, Paired, PlotCurve, Results, Row
+    from policy.compare.results import Area, Drift, Paired, PlotCurve, Results, Row
     from policy.serving.rows import FrameRow
     from policy.serving.totals import Summary
 
     names = set(METRICS)
-    for record in (Row, Paired, Area, PlotCurve, Results, FrameRow, Summary):
+    for record in (Row, Paired, Area, PlotCurve, Drift, Results, FrameRow, Summary):
         names |= {field.name for field in fields(record)} - {"metrics", "metric", "rows"}
     missing = [name for name in sorted(names) if f"`{name}`" not in METRICS_PAGE]
     assert missing == []

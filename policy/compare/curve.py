@@ -175,6 +175,10 @@ def _mean_over_seeds(seeds: list[Sweep]) -> Sweep:
             name: np.mean([sweep.metrics[name] for sweep in seeds], axis=0)
             for name in first.metrics
         },
+        over_frames={
+            name: np.mean([sweep.over_frames[name] for sweep in seeds], axis=0)
+            for name in first.over_frames
+        },
         dense_macs=first.dense_macs,
         clips=first.clips,
         groups=first.groups,

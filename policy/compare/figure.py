@@ -3,19 +3,25 @@
 import io
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from policy.compare.figure_style import FAINT, INK, Look, looks, reference_look
-from policy.compare.records import METRICS, FloatArray
+from policy.compare.figure_style import (
+    FAINT,
+    INK,
+    Look,
+    in_order,
+    looks,
+    reference_look,
+    root_scale,
+)
+from policy.compare.records import METRICS
 from policy.compare.results import PlotCurve, Results, Row, best_heuristic
 
 PANELS = ("kl", "agreement", "accuracy")
 LEFTMOST = 0.3  # of the lowest budget
-CLOSEST_TICKS = 0.09  # of the axis
 
 
 def draw(results: Results) -> Figure:
@@ -30,7 +36,7 @@ def draw(results: Results) -> Figure:
     shown = [name for name in PANELS if any(name in row.metrics for row in results.rows)]
     figure = Figure(figsize=(4.7 * len(shown) + 2.3, 4.6), layout="constrained", dpi=150)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    curves = _in_order(results)
+    curves = in_order(results)
     styles = looks(curves)
     banded = best_heuristic(results.area, results.rows)
     for panel, metric in zip(axes, shown, strict=True):
@@ -52,17 +58,6 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def _in_order(results: Results) -> list[PlotCurve]:
-    """Curves with a knob: learned ones first, then from the least area under KL to the most."""
-    area = {entry.policy: entry.metrics["kl"].value for entry in results.area if entry.metrics}
-
-    def rank(curve: PlotCurve) -> tuple[bool, float]:
-        value = area.get(curve.policy)
-        return not curve.learned, float("inf") if value is None else value
-
-    return sorted((curve for curve in results.curves if len(curve.spent) > 1), key=rank)
 
 
 def _curve(panel: Axes, curve: PlotCurve, metric: str, look: Look, banded: str | None) -> None:
@@ -118,7 +113,7 @@ def _axes(panel: Axes, results: Results, curves: Sequence[PlotCurve], metric: st
     label, higher = METRICS[metric]
     reading = "higher is better" if higher else "lower is better"
     if metric == "kl":
-        _root_scale(panel, max((v for c in curves for v in _visible(c, metric, left)), default=1.0))
+        root_scale(panel, max((v for c in curves for v in _visible(c, metric, left)), default=1.0))
         reading += ", root scale"
     panel.set_title(f"{label} ({reading})", fontsize=9.5, loc="left", color=INK)
     panel.set_xlabel("spent: fraction of dense MACs (log)", fontsize=9, color=INK)
@@ -138,19 +133,6 @@ def _left_edge(results: Results) -> float:
 def _visible(curve: PlotCurve, metric: str, left: float) -> list[float]:
     pairs = zip(curve.spent, curve.metrics.get(metric, ()), strict=False)
     return [value for spent, value in pairs if value is not None and spent >= left]
-
-
-def _root_scale(panel: Axes, top: float) -> None:
-    """A linear axis presses the good policies together; a log one has no room for dense at 0."""
-    top = 1.05 * (top or 1.0)
-    panel.set_yscale("function", functions=(_signed_root, np.square))
-    panel.set_ylim(0, top)
-    ticks = [0.0]
-    for tick in (step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)):
-        if tick <= top and np.sqrt(tick / top) - np.sqrt(ticks[-1] / top) > CLOSEST_TICKS:
-            ticks.append(tick)
-    panel.yaxis.set_major_locator(FixedLocator(ticks))
-    panel.yaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
 
 
 def _handles(
@@ -184,7 +166,3 @@ def _title(results: Results) -> str:
     counts = f"{meta.get('clips')} videos in {meta.get('groups')} groups"
     band = "bands: 95 %" if meta.get("resamples") else "no bands"
     return " · ".join(["Quality against compute", *named, counts, band])
-
-
-def _signed_root(values: FloatArray) -> FloatArray:
-    return np.sign(values) * np.sqrt(np.abs(values))

@@ -1,11 +1,17 @@
-"""Colours and markers: learned policies prominent, heuristics muted, per block dashed."""
+"""What all figures share: looks (learned policies prominent, per block dashed), order, scale."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from policy.compare.results import PlotCurve
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator
 
+from policy.compare.records import FloatArray
+from policy.compare.results import PlotCurve, Results
+
+CLOSEST_TICKS = 0.09  # of the axis
 INK, FAINT = "#26323c", "#aab2b9"
 LEARNED = ("#d1263f", "#e27a00", "#0a7d6b", "#6a3fb5")
 PER_BLOCK = "-per-block"
@@ -46,6 +52,17 @@ class Look:
         }
 
 
+def in_order(results: Results) -> list[PlotCurve]:
+    """Curves with a knob: learned ones first, then from the least area under KL to the most."""
+    area = {entry.policy: entry.metrics["kl"].value for entry in results.area if entry.metrics}
+
+    def rank(curve: PlotCurve) -> tuple[bool, float]:
+        value = area.get(curve.policy)
+        return not curve.learned, float("inf") if value is None else value
+
+    return sorted((curve for curve in results.curves if len(curve.spent) > 1), key=rank)
+
+
 def looks(curves: Sequence[PlotCurve]) -> dict[str, Look]:
     """One look per policy; the learned ones take their colours in the order given."""
     learned = [curve.policy for curve in curves if curve.learned]
@@ -65,3 +82,20 @@ def reference_look(policy: str) -> Look:
     """A point for a policy without a knob."""
     size = 11 if policy == "dense" else 9
     return Look(INK, REFERENCES.get(policy, "."), width=0, size=size, zorder=6)
+
+
+def root_scale(panel: Axes, top: float) -> None:
+    """A linear axis presses the good policies together; a log one has no room for dense at 0."""
+    top = 1.05 * (top or 1.0)
+    panel.set_yscale("function", functions=(_signed_root, np.square))
+    panel.set_ylim(0, top)
+    ticks = [0.0]
+    for tick in (step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)):
+        if tick <= top and np.sqrt(tick / top) - np.sqrt(ticks[-1] / top) > CLOSEST_TICKS:
+            ticks.append(tick)
+    panel.yaxis.set_major_locator(FixedLocator(ticks))
+    panel.yaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
+
+
+def _signed_root(values: FloatArray) -> FloatArray:
+    return np.sign(values) * np.sqrt(np.abs(values))

@@ -11,6 +11,7 @@ import numpy as np
 from policy.compare.area import areas, plot_curve
 from policy.compare.bootstrap import resample_counts, why_no_interval
 from policy.compare.curve import merge_seeds, resampled_curve
+from policy.compare.drift import drift
 from policy.compare.paired import paired
 from policy.compare.records import METRICS, Operating, Sweep
 from policy.compare.results import Results, best_heuristic
@@ -67,6 +68,7 @@ def compare(
         paired=paired(curves, budgets, metrics, subjects),
         area=area,
         curves=[plot_curve(curve, metrics) for curve in curves],
+        drift=drift(merged, table),
         meta={
             **meta,
             "budgets": budgets,

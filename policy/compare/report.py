@@ -4,11 +4,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from policy.compare.drift_figure import draw_drift
 from policy.compare.figure import draw, png
 from policy.compare.results import Results
 from policy.compare.table import render, terminal
 from policy.compare.tensorboard import write_tensorboard
-from policy.compare.writing import replace_file, write_csv, write_json
+from policy.compare.writing import replace_file, write_csv, write_drift, write_json
+
+FILES = ("results.json", "results.csv", "drift.csv", "curve.png", "drift.png", "tensorboard")
 
 
 def write_report(results: Results, out: Path, console: Console | None = None) -> list[Path]:
@@ -20,19 +23,21 @@ def write_report(results: Results, out: Path, console: Console | None = None) ->
         console: Where the table goes; stdout by default.
 
     Returns:
-        What was written: ``results.json``, ``results.csv``, ``curve.png``, ``tensorboard/``.
+        What was written, in the order of ``FILES``.
 
     Raises:
         RegateError: If ``out`` cannot be written.
     """
-    paths = [out / name for name in ("results.json", "results.csv", "curve.png", "tensorboard")]
+    paths = {name: out / name for name in FILES}
     # First the files that cannot be made again without running the sweeps.
-    write_json(results, paths[0])
-    write_csv(results, paths[1])
+    write_json(results, paths["results.json"])
+    write_csv(results, paths["results.csv"])
+    write_drift(results, paths["drift.csv"])
     print_table(results, console)
-    replace_file(paths[2], png(draw(results)))
-    write_tensorboard(results, paths[3])
-    return paths
+    replace_file(paths["curve.png"], png(draw(results)))
+    replace_file(paths["drift.png"], png(draw_drift(results)))
+    write_tensorboard(results, paths["tensorboard"])
+    return list(paths.values())
 
 
 def print_table(results: Results, console: Console | None = None) -> None:

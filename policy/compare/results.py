@@ -110,6 +110,27 @@ class PlotCurve:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How one policy fares frame by frame after the dense first one, at a frozen knob.
+
+    Args:
+        policy: Name.
+        learned: Whether a trained gate made it.
+        budget: That the knob was calibrated for; None for a policy without a knob.
+        spent: Realised there, mean over all later frames.
+        kl: Mean over the clips, of the first frame after the dense one, of the second, ….
+        agreement: Likewise.
+    """
+
+    policy: str
+    learned: bool
+    budget: float | None
+    spent: float | None
+    kl: Sequence[float]
+    agreement: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Results:
     """A whole comparison, as written to ``results.json``."""
 
@@ -117,6 +138,7 @@ class Results:
     paired: Sequence[Paired]
     area: Sequence[Area]
     curves: Sequence[PlotCurve]
+    drift: Sequence[Drift]
     meta: Mapping[str, object]
 
     def as_json(self) -> dict[str, Json]:
@@ -126,6 +148,7 @@ class Results:
             "paired": [as_json(vars(entry)) for entry in self.paired],
             "area": [_with_metrics(vars(entry)) for entry in self.area],
             "curves": [as_json(vars(entry)) for entry in self.curves],
+            "drift": [as_json(vars(entry)) for entry in self.drift],
             "meta": as_json(self.meta),
         }
 

@@ -48,8 +48,9 @@ def compare(
     """Compare policies on videos, each at the same compute.
 
     Every policy's knob is calibrated on the calibration split, then frozen; one sweep over the
-    test split serves all budgets. Writes results.json, results.csv, curve.png and TensorBoard
-    runs, and prints the table.
+    test split serves all budgets. Writes results.json, results.csv, curve.png (quality
+    against compute), drift.png and drift.csv (quality against the frames since the dense one) and
+    TensorBoard runs, and prints the table.
 
     Args:
         data: Where the clips come from; calibration and test splits are used.

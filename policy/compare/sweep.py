@@ -41,6 +41,7 @@ class ClipSweep:
         spent: Mean over the frames after the first, [k].
         spent_with_first: Mean over all frames, [k].
         metrics: Each [k].
+        over_frames: KL and agreement of each frame after the first, [t - 1, k].
         state_bytes: Held per stream.
     """
 
@@ -49,6 +50,7 @@ class ClipSweep:
     spent: FloatArray
     spent_with_first: FloatArray
     metrics: dict[str, FloatArray]
+    over_frames: dict[str, FloatArray]
     state_bytes: int
 
 
@@ -98,7 +100,8 @@ def sweep(
         group=clip.group,
         spent=swept.spent[1:].mean(0).numpy(),
         spent_with_first=swept.spent.mean(0).numpy(),
-        metrics={name: values.cpu().double().numpy() for name, values in swept.metrics.items()},
+        metrics=_arrays(swept.metrics),
+        over_frames=_arrays(swept.over_frames),
         state_bytes=swept.state_bytes,
     )
 
@@ -116,8 +119,26 @@ def gather(
         metrics={
             name: np.stack([clip.metrics[name] for clip in clips]) for name in clips[0].metrics
         },
+        over_frames={
+            name: _mean_over_clips([clip.over_frames[name] for clip in clips])
+            for name in clips[0].over_frames
+        },
         dense_macs=BackboneMacs.of(backbone).dense,
         clips=tuple(clip.name for clip in clips),
         groups=tuple(clip.group for clip in clips),
         learned=entry.learned,
     )
+
+
+def _arrays(tensors: dict[str, Tensor]) -> dict[str, FloatArray]:
+    return {name: values.cpu().double().numpy() for name, values in tensors.items()}
+
+
+def _mean_over_clips(clips: Sequence[FloatArray]) -> FloatArray:
+    """Mean of [t, k] frame by frame, over those clips that are long enough."""
+    longest = max(clips, key=len)
+    padded = np.full((len(clips), *longest.shape), np.nan)
+    for place, clip in zip(padded, clips, strict=True):
+        place[: len(clip)] = clip
+    mean: FloatArray = np.nanmean(padded, axis=0)
+    return mean

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from policy.atomic import cannot_write
+from policy.compare.drift_figure import draw_drift
 from policy.compare.figure import draw
 from policy.compare.records import METRICS
 from policy.compare.results import Results, Row
@@ -13,7 +14,7 @@ HPARAM_METRICS = ("kl", "agreement")
 
 
 def write_tensorboard(results: Results, folder: Path) -> None:
-    """Write a run per policy into ``folder`` and the figure into ``folder`` itself.
+    """Write a run per policy into ``folder`` and the figures into ``folder`` itself.
 
     Scalars ``compare/<metric>`` and ``compare/spent`` stand at step 1000 × budget; a policy
     without a knob has one point, at step 1000 × spent. The HPARAMS tab compares the policies at
@@ -69,6 +70,7 @@ def _write_overview(results: Results, folder: Path) -> None:
     }
     with SummaryWriter(str(folder)) as writer:
         writer.add_figure("compare/quality_against_compute", draw(results))
+        writer.add_figure("compare/kl_against_frames", draw_drift(results))
         writer.add_custom_scalars(layout)
 
 

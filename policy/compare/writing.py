@@ -27,12 +27,24 @@ def write_csv(results: Results, path: Path) -> None:
         RegateError: If the file cannot be written.
     """
     present = [name for name in METRICS if any(name in row.metrics for row in results.rows)]
-    lines = [_flat(row, present) for row in results.rows]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(lines[0]) if lines else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    replace_file(path, buffer.getvalue().encode())
+    _write_lines([_flat(row, present) for row in results.rows], path)
+
+
+def write_drift(results: Results, path: Path) -> None:
+    """Write one line per policy, budget and frame since the dense one.
+
+    Raises:
+        RegateError: If the file cannot be written.
+    """
+    lines: list[dict[str, object]] = []
+    for entry in results.drift:
+        about = {key: getattr(entry, key) for key in ("policy", "learned", "budget", "spent")}
+        values = zip(entry.kl, entry.agreement, strict=True)
+        lines += [
+            about | {"frame": frame, "kl": kl, "agreement": agreement}
+            for frame, (kl, agreement) in enumerate(values, start=1)
+        ]
+    _write_lines(lines, path)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -43,6 +55,14 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _write_lines(lines: list[dict[str, object]], path: Path) -> None:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    replace_file(path, buffer.getvalue().encode())
 
 
 def _flat(row: Row, metrics: list[str]) -> dict[str, object]:

@@ -7,7 +7,7 @@ import torch
 
 from policy.gates import RandomGate, ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.quality import DenseClip, dense_clip, kl_to_dense, quality, sweep_clip
+from policy.quality import DenseClip, dense_clip, kl_to_dense, over_frames, quality, sweep_clip
 from policy.session import ReuseSession
 
 
@@ -132,6 +132,15 @@ def test_pooled_cosine_is_of_the_features():
     assert measure(logits, logits, features=features)["cosine_pooled"] == pytest.approx(0.5)
 
 
+def test_over_frames_gives_kl_and_agreement_of_each_later_frame():
+    dense = DenseClip(one_hot(0, 1, 1, 2), torch.ones(4, 2), torch.ones(4, 4, 2))
+
+    found = over_frames(dense, one_hot(2, 1, 0, 2).unsqueeze(1))
+
+    assert found["agreement"].tolist() == [[1], [0], [1]]
+    assert found["kl"][:, 0].tolist() == pytest.approx([0, 20, 0], abs=1e-3)
+
+
 def test_dense_clip_is_the_untouched_model(backbone, make_frames):
     frames = make_frames(backbone, 3)[:, 0]
 
@@ -178,6 +187,7 @@ def test_a_sweep_equals_sessions_driven_by_hand(name, make_backbone, make_frames
             for p, q in zip(dense.logits[1:], logits[1:], strict=True)
         ]
         assert swept.metrics["kl"][index].item() == pytest.approx(sum(kl) / 3, rel=1e-6)
+        assert swept.over_frames["kl"][:, index].tolist() == pytest.approx(kl, rel=1e-6)
         near = torch.cosine_similarity(
             torch.cat([result.patches for result in results[1:]]), dense.patches[1:], dim=-1
         )

@@ -16,13 +16,16 @@ def make_sweep():
             table = np.atleast_2d(np.asarray(values, dtype=float))
             return np.broadcast_to(table, (len(groups), table.shape[1])).copy()
 
+        knobs = array(spent).shape[1]
+        drifting = np.arange(1.0, 4.0)[:, None] * np.ones(knobs)  # 1, 2, 3 at each knob
         return Sweep(
             policy=policy,
             seed=0,
-            knobs=np.arange(array(spent).shape[1], dtype=float),
+            knobs=np.arange(knobs, dtype=float),
             spent=array(spent),
             spent_with_first=0.9 * array(spent) + 0.1,
             metrics={name: array(values) for name, values in metrics.items()},
+            over_frames={"kl": drifting, "agreement": 1 / drifting},
             dense_macs=1e9,
             clips=tuple(f"clip{i}" for i in range(len(groups))),
             groups=tuple(groups),

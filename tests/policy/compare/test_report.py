@@ -7,7 +7,7 @@ from datamodules.errors import RegateError
 from policy.compare.report import write_report
 
 
-def test_a_report_is_four_paths_and_a_printed_table(comparison, tmp_path):
+def test_a_report_is_six_paths_and_a_printed_table(comparison, tmp_path):
     printed = io.StringIO()
 
     paths = write_report(comparison, tmp_path / "out", Console(file=printed, width=200))
@@ -15,7 +15,9 @@ def test_a_report_is_four_paths_and_a_printed_table(comparison, tmp_path):
     assert [path.name for path in paths] == [
         "results.json",
         "results.csv",
+        "drift.csv",
         "curve.png",
+        "drift.png",
         "tensorboard",
     ]
     assert all(path.exists() for path in paths)

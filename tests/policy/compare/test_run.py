@@ -45,7 +45,7 @@ def results(words, gumbel_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare")
     main([*words, "--gates", str(gumbel_run / "gate.safetensors"), "--out", str(out)])
     assert {path.name for path in out.iterdir()} == {
-        "results.json", "results.csv", "curve.png", "tensorboard"
+        "results.json", "results.csv", "drift.csv", "curve.png", "drift.png", "tensorboard"
     }  # fmt: skip
     return json.loads((out / "results.json").read_text())
 
@@ -99,6 +99,23 @@ def test_the_learned_gate_is_paired_with_every_other_policy(results):
     others = {name for name in HEURISTICS if name not in WITHOUT_A_KNOB}
     assert {entry["against"] for entry in paired} == others
     assert len(paired) == len(others) * len(BUDGETS) * len(METRICS)
+
+
+def test_drift_is_given_for_each_row_that_has_a_knob_and_agrees_with_its_curve(results):
+    found = {(entry["policy"], entry["budget"]): entry for entry in results["drift"]}
+
+    assert list(found) == [(row["policy"], row["budget"]) for row in results["rows"]]
+    curves = {curve["policy"]: curve for curve in results["curves"]}
+    for row in results["rows"]:
+        entry, curve = found[row["policy"], row["budget"]], curves[row["policy"]]
+        place = (
+            0 if row["knob"] is None else np.abs(np.array(curve["knobs"]) - row["knob"]).argmin()
+        )
+        assert len(entry["kl"]) == len(entry["agreement"]) == 3  # clips of four frames
+        for name in ("kl", "agreement"):
+            assert np.mean(entry[name]) == pytest.approx(curve["metrics"][name][place], abs=1e-6)
+    hold = found["hold", None]["kl"]
+    assert hold[0] < hold[-1]
 
 
 def test_the_meta_data_say_how_to_repeat_it(results, digits):

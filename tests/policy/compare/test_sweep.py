@@ -84,6 +84,17 @@ def test_each_clip_is_a_row_and_each_knob_a_column(backbone, clips):
             assert table.metrics[name][row] == pytest.approx(values.numpy())
 
 
+def test_frames_are_averaged_over_the_clips_that_have_them(backbone, clips):
+    entry = Entry("hold", build_gate("hold"), seed=0, learned=False)
+
+    table, kept = swept(backbone, entry, [0.0], clips)  # of three and of five frames
+
+    short, long = (clip.over_frames["kl"] for clip in kept)
+    assert (short.shape, long.shape) == ((2, 1), (4, 1))
+    expected = [*(short + long[:2]) / 2, *long[2:]]
+    assert table.over_frames["kl"] == pytest.approx(np.array(expected))
+
+
 def test_nothing_as_large_as_an_output_is_kept_of_a_clip(backbone, clips):
     entry = Entry("top-r", build_gate("top-r"), seed=0, learned=False)
     long = clip("long", 40)

@@ -42,12 +42,12 @@ def test_a_scalar_stands_at_1000_times_its_budget(comparison, tmp_path):
     assert [step for step, _ in scalars(tmp_path / "frame-skip", "compare/kl")] == [400]
 
 
-def test_the_top_run_holds_the_figure_and_the_custom_scalar_layout(comparison, tmp_path):
+def test_the_top_run_holds_the_figures_and_the_custom_scalar_layout(comparison, tmp_path):
     write_tensorboard(comparison, tmp_path)
 
     tags = read(tmp_path).Tags()
 
-    assert tags["images"] == ["compare/quality_against_compute"]
+    assert tags["images"] == ["compare/quality_against_compute", "compare/kl_against_frames"]
     assert tags["tensors"] == ["custom_scalars__config__"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policy.compare.writing import write_csv, write_json
+from policy.compare.writing import write_csv, write_drift, write_json
 
 
 def refuse_constant(name):
@@ -18,7 +18,7 @@ def test_json_is_strict_and_has_the_promised_keys(comparison, tmp_path):
 
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse_constant)
 
-    assert list(read) == ["rows", "paired", "area", "curves", "meta"]
+    assert list(read) == ["rows", "paired", "area", "curves", "drift", "meta"]
     threshold = next(r for r in read["rows"] if (r["policy"], r["budget"]) == ("threshold", 0.2))
     assert threshold["spent"] == 0.2
     assert threshold["macs"] == 0.2e9
@@ -77,3 +77,19 @@ def test_csv_columns_stand_in_reading_order(comparison, tmp_path):
         "agreement,agreement_low,agreement_high,accuracy,accuracy_low,accuracy_high,"
         "ms_p50,ms_p95,state_bytes,interpolated,note"
     )
+
+
+def test_drift_has_a_line_per_policy_budget_and_frame(comparison, tmp_path):
+    write_drift(comparison, tmp_path / "drift.csv")
+
+    with (tmp_path / "drift.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+
+    assert len(lines) == 3 * len(comparison.drift)
+    gumbel = [line for line in lines if line["policy"] == "gumbel"]
+    assert [line["frame"] for line in gumbel] == ["1", "2", "3"]
+    assert gumbel[1] == {
+        "policy": "gumbel", "learned": "True", "budget": "0.2", "spent": "0.21", "frame": "2",
+        "kl": "2.0", "agreement": "0.5",
+    }  # fmt: skip
+    assert lines[0]["budget"] == ""  # dense has none
