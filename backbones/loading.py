@@ -53,13 +53,30 @@ def load_backbone(
         RegateError: If the name is unknown, the model is not covered, the weights are out of
             reach or do not fit.
     """
-    config = _pretrained_config(name)
     short = Preprocessing(image_size=image_size, mean=mean, std=std, crop_pct=crop_pct)
     asked = short.over(preprocessing)
-    if asked.image_size is not None:
-        _check_image_size(name, asked.image_size)
-    model = _create(name, weights, asked.image_size, num_classes, config)
+    if weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_SEED)
+            model = untrained(name, asked.image_size, num_classes)
+    else:
+        model = _trained(name, weights, asked.image_size, num_classes)
     return Backbone(model, name, *resolve(model, asked))
+
+
+def untrained(
+    name: str, image_size: int | None = None, num_classes: int | None = None
+) -> VisionTransformer:
+    """Make a covered model as timm initialises it; the arguments are those of ``load_backbone``.
+
+    Raises:
+        RegateError: If the name is unknown, the model is not covered, or the size does not fit.
+    """
+    _pretrained_config(name)  # timm would make a model of a tag that it does not know
+    options = _size_option(name, image_size)
+    if num_classes is not None:
+        options["num_classes"] = num_classes
+    return check_covered(timm.create_model(name, **options), name)
 
 
 def _pretrained_config(name: str) -> PretrainedCfg:
@@ -77,20 +94,11 @@ def _pretrained_config(name: str) -> PretrainedCfg:
         raise RegateError(f"timm knows no weights {name!r}: choose one of {tags}") from error
 
 
-def _create(
-    name: str,
-    weights: str,
-    image_size: int | None,
-    num_classes: int | None,
-    config: PretrainedCfg,
+def _trained(
+    name: str, weights: str, image_size: int | None, num_classes: int | None
 ) -> VisionTransformer:
-    options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    if weights == "random":
-        if num_classes is not None:
-            options["num_classes"] = num_classes
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(RANDOM_SEED)
-            return check_covered(timm.create_model(name, **options), name)
+    config = _pretrained_config(name)
+    options = _size_option(name, image_size)
     if weights == "pretrained":
         file = _within_reach(name, config)
         source: dict[str, Any] = {} if file is None else {"file": file}
@@ -117,8 +125,15 @@ def _create(
     return check_covered(model, name)
 
 
-def _check_image_size(name: str, image_size: int) -> None:
-    """Refuse a size of which timm would cut off an edge, or which leaves no patch at all."""
+def _size_option(name: str, image_size: int | None) -> dict[str, Any]:
+    """The option of timm for an image size.
+
+    Raises:
+        RegateError: If the model is not covered, or the size is one of which timm would cut off
+            an edge, or that leaves no patch at all.
+    """
+    if image_size is None:
+        return {}
     with torch.device("meta"):
         model = check_covered(timm.create_model(name), name)
     patch = model.patch_embed.feat_ratio()
@@ -128,6 +143,7 @@ def _check_image_size(name: str, image_size: int) -> None:
             f"image_size {image_size} cannot be cut into the patches of {name}, whose side is "
             f"{patch} pixels: give a multiple of {patch}, such as {near}"
         )
+    return {"img_size": image_size}
 
 
 def _unloadable(name: str, weights: str, error: Exception) -> RegateError:

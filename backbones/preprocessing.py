@@ -95,6 +95,19 @@ torch.serialization.add_safe_globals([Preprocessing])
 Scale = tuple[float, ...]
 
 
+def check_channels(name: str, channels: int, mean: Scale, std: Scale) -> None:
+    """Refuse a mean or std that broadcasting would stretch or fail on.
+
+    Raises:
+        RegateError: If either has not one value for each of the ``channels`` of a model.
+    """
+    if len(mean) != channels or len(std) != channels:
+        raise RegateError(
+            f"mean has {len(mean)} and std {len(std)} values, but {name} takes {channels} "
+            "channels: give one value per channel"
+        )
+
+
 def resolve(model: VisionTransformer, asked: Preprocessing) -> tuple[ResizeCrop, Scale, Scale]:
     """Fill in what a timm model was evaluated with.
 

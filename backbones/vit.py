@@ -11,7 +11,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from backbones.coverage import attention, check_covered
-from backbones.preprocessing import Preprocessing
+from backbones.preprocessing import Preprocessing, check_channels
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 
@@ -55,11 +55,7 @@ class Backbone(nn.Module):
         self.name = name
         self.resize_crop = resize_crop
         self.in_chans: int = self.vit.in_chans
-        if len(mean) != self.in_chans or len(std) != self.in_chans:
-            raise RegateError(
-                f"mean has {len(mean)} and std {len(std)} values, but {name} takes "
-                f"{self.in_chans} channels: give one value per channel"
-            )
+        check_channels(name, self.in_chans, mean, std)
         # Whole numbers would make an integer tensor, and every frame with it.
         mean, std = tuple(map(float, mean)), tuple(map(float, std))
         for key, values in (("mean", mean), ("std", std)):

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 
+from backbones.preprocessing import Preprocessing
 from datamodules.containers import probe
 from datamodules.errors import RegateError
 from datamodules.sources import open_source
@@ -38,7 +39,7 @@ def stream(
     device: str = "cpu",
     class_names: str = "",
     knob: float | None = None,
-    image_size: int | None = None,
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     seed: int = 0,
 ) -> Summary:
     """Run a gate over a video and print, frame by frame, what it sees and what it spends.
@@ -65,7 +66,7 @@ def stream(
         knob: The policy's own setting instead of a budget: the share of patches for random,
             periodic and top-r (of frames for frame-skip), the logarithm of the threshold for
             threshold and cosine.
-        image_size: Side of the model's input in pixels; its own by default.
+        preprocessing: What happens to an image first; the model's own by default.
         seed: Of random policies.
 
     Raises:
@@ -77,7 +78,7 @@ def stream(
         rows = stack.enter_context(rows_file(json))
         frames, rate = _open(source, fps)
         writer = stack.enter_context(VideoWriter(overlay, rate)) if overlay else None
-        session = open_session(gate, backbone, weights, budget, knob, image_size, device, seed)
+        session = open_session(gate, backbone, weights, budget, knob, preprocessing, device, seed)
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
         if writer:

@@ -112,6 +112,7 @@ def known_options():
 
     from pytorch_lightning import Trainer
 
+    from backbones import Preprocessing
     from datamodules.folder import VideoFolder
     from datamodules.splits import SplitOptions
     from datamodules.synthetic import SyntheticClips
@@ -129,6 +130,8 @@ def known_options():
         "data": (VideoFolder, SyntheticClips),
         "data.split": (SplitOptions,),
         "model": (GumbelTask,),
+        "model.preprocessing": (Preprocessing,),
+        "preprocessing": (Preprocessing,),
         "trainer": (Trainer,),
     }
     for prefix, classes in nested.items():

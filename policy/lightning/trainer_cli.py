@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from datamodules.errors import RegateError
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
-from policy.arguments import OneSentenceErrors, configs_first
+from policy.arguments import OneSentenceErrors, configs_first, with_lists_in_brackets
 from policy.atomic import check_writable
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
 from policy.lightning.keep_config import KeepConfig
@@ -25,7 +25,7 @@ from policy.lightning.resume_loader import ResumeLoader
 from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoint, run_of
 from policy.lightning.step_seed import SeedEachStep
 from policy.tasks.backbone import BackboneTask  # noqa: F401  (likewise)
-from policy.tasks.gumbel import GumbelTask  # noqa: F401  (likewise)
+from policy.tasks.gumbel import GumbelTask
 from policy.visuals import RecomputeVisuals
 
 DESCRIPTIONS = {
@@ -167,8 +167,13 @@ def run_trainer(words: list[str]) -> None:
         parser_class=TrainerArgumentParser,
         parser_kwargs={"prog": "regate", **{name: _help(name) for name in DESCRIPTIONS}},
         auto_configure_optimizers=False,
-        args=[words[0], *configs_first(with_config_of_run(words)[1:])],
+        args=[words[0], *configs_first(_with_lists(with_config_of_run(words)[1:]))],
     )
+
+
+def _with_lists(words: list[str]) -> list[str]:
+    # Of the tasks the one with the most arguments; what is no list in it is none in another.
+    return with_lists_in_brackets(GumbelTask.__init__, words, "--model.")
 
 
 def _help(name: str) -> dict[str, str]:

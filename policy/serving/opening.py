@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from backbones.loading import load_backbone
+from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.gate_file import load_gate, read_metadata
@@ -22,7 +23,7 @@ def open_session(
     weights: str = "pretrained",
     budget: float | None = None,
     knob: float | None = None,
-    image_size: int | None = None,
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     device: str = "cpu",
     seed: int = 0,
 ) -> ReuseSession:
@@ -35,7 +36,7 @@ def open_session(
         budget: Mean fraction of the dense frame's MACs; 0.25 for a calibrated gate if neither
             this nor ``knob`` is given.
         knob: The gate's own setting instead of a budget.
-        image_size: Side of the input in pixels; the model's own if None.
+        preprocessing: What happens to an image first; the model's own by default.
         device: As torch names it.
         seed: Of random policies.
 
@@ -60,7 +61,7 @@ def open_session(
                 "--backbone vit_tiny_patch16_224"
             )
         backbone = str(read_metadata(gate)["backbone"])
-    model = load_backbone(backbone, weights, image_size).to(on)
+    model = load_backbone(backbone, weights, preprocessing=preprocessing).to(on)
     built = load_gate(gate, model) if from_file else build_gate(gate)
     built.to(on)
     if knob is None and budget is None and built.calibration is not None:
@@ -79,7 +80,7 @@ def describe(backbone: Backbone, gate: Gate) -> dict[str, object]:
     return {
         "backbone": backbone.name,
         "fingerprint": backbone.fingerprint,
-        "image_size": list(backbone.image_size),
+        "preprocessing": backbone.preprocessing.to_json(),
         "policy": gate.name,
         "masks": str(gate.masks),
         "device": str(backbone.mean.device),

@@ -1,9 +1,7 @@
 """Training a small backbone from scratch, for the embedded default."""
 
 from pathlib import Path
-from typing import Any, cast
 
-import timm
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
@@ -13,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from backbones import digits  # noqa: F401  (registers regate_vit_digits with timm)
+from backbones.loading import untrained
+from backbones.preprocessing import Preprocessing, check_channels, resolve
 from datamodules.records import ClipBatch
 from policy.atomic import atomic_write
 
@@ -29,6 +28,10 @@ class BackboneTask(LightningModule):
         learning_rate: Peak of a one-cycle schedule.
         weight_decay: Of AdamW.
         label_smoothing: In [0, 1).
+        preprocessing: What happens to an image first; the model's own by default.
+
+    Raises:
+        RegateError: If the model is unknown or cannot be gated, or a value does not fit it.
     """
 
     mean: Tensor
@@ -40,6 +43,7 @@ class BackboneTask(LightningModule):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.05,
         label_smoothing: float = 0.1,
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -47,10 +51,12 @@ class BackboneTask(LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
-        self.model = cast(Any, timm.create_model(backbone))
-        config = self.model.pretrained_cfg
-        self.register_buffer("mean", torch.tensor(config["mean"]).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(config["std"]).view(-1, 1, 1))
+        self.model = untrained(backbone, preprocessing.image_size)
+        # The data must deliver frames in this geometry.
+        self.resize_crop, mean, std = resolve(self.model, preprocessing)
+        check_channels(backbone, self.model.in_chans, mean, std)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
         self.accuracy = MulticlassAccuracy(self.model.num_classes, average="micro")
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -225,6 +225,39 @@ def test_the_command_line_gives_the_same(video, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"wrote {out}\n")
 
 
+def test_the_command_line_changes_what_happens_to_an_image_and_the_numbers_say_so(video, tmp_path):
+    out = tmp_path / "out.json"
+    words = ["stream", video, "--gate", "always", "--json", str(out), "--max_frames", "1"]
+    words += ["--backbone", "regate_vit_digits", "--weights", "random"]
+    words += ["--preprocessing.image_size=48", "--preprocessing.mean", "0.25,0.25,0.25"]
+    main([*words, "--preprocessing.std=[0.5,0.5,0.25]", "--preprocessing.crop_pct", "0.5"])
+
+    assert json.loads(out.read_text())["meta"]["preprocessing"] == {
+        "image_size": 48,
+        "mean": [0.25, 0.25, 0.25],
+        "std": [0.5, 0.5, 0.25],
+        "crop_pct": 0.5,
+        "interpolation": "bicubic",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["std", "0,0,0"], "std must be in (0, 1] in each channel, got 0: divide by 255 what"),
+        (["mean", "0.5"], "mean has 1 and std 3 values, but regate_vit_digits takes 3 channels: "),
+        (["crop_pct", "1.5"], "crop_pct must be in (0, 1], got 1.5: 1.0 keeps the whole image"),
+        (["image_size", "50"], "image_size 50 cannot be cut into the patches of regate_vit_dig"),
+    ],
+)
+def test_the_command_line_refuses_what_no_image_could_go_through(video, capsys, words, told):
+    given = [f"--preprocessing.{words[0]}", words[1]]
+    with pytest.raises(SystemExit, match="2"):
+        main(["stream", video, "--gate=always", "--backbone=regate_vit_digits", *given])
+
+    assert capsys.readouterr().err.startswith(f"error: {told}")
+
+
 def test_the_command_line_prints_a_mistake_in_one_line(video, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["stream", video, "--gate", "gone.safetensors"])

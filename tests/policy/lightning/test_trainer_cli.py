@@ -191,6 +191,16 @@ def test_a_typo_in_a_config_names_the_key(tiny, capsys):
     assert "Option 'taget' is not accepted" in fails(["fit", "--config", "typo.yaml"], capsys)
 
 
+def test_lists_of_a_task_are_written_with_commas(root, capsys):
+    words = ["--model.preprocessing.mean", "0.5,0.25,0.5", "--model.budget_range=0.1,0.4"]
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", f"{root}/configs/gumbel/synthetic.yaml", *words, "--print_config"])
+
+    model = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    assert model["preprocessing"]["mean"] == [0.5, 0.25, 0.5]
+    assert model["budget_range"] == [0.1, 0.4]
+
+
 def test_data_root_is_short_for_the_argument_of_the_data_class(tiny, capsys):
     with pytest.raises(SystemExit):
         main([*FIT, "--data.root", "my_videos", "--print_config"])
@@ -244,7 +254,9 @@ def test_the_help_begins_with_what_the_command_does(name, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([name, "--model.help", "GumbelTask"])
     assert not stopped.value.code
-    assert "--model.budget_range" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "--model.budget_range" in listed
+    assert "--model.preprocessing.crop_pct" in listed
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from backbones import load_backbone
+from backbones import Preprocessing, load_backbone
 from datamodules.errors import RegateError
 from policy.budget import Calibration
 from policy.gate_file import save_gate
@@ -61,10 +61,12 @@ def test_a_policy_by_name_takes_a_knob():
     assert (session.gate.name, session.knob) == ("threshold", 1.2)
 
 
-def test_the_image_size_can_be_changed():
-    session = open_session("always", image_size=48, **DIGITS)
+def test_what_happens_to_an_image_can_be_changed():
+    asked = Preprocessing(image_size=48, mean=(0.25,) * 3)
+    backbone = open_session("always", preprocessing=asked, **DIGITS).backbone
 
-    assert session.backbone.image_size == (48, 48)
+    assert backbone.image_size == (48, 48)
+    assert backbone.mean.flatten().tolist() == [0.25] * 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from backbones import load_backbone
+from backbones import Preprocessing, load_backbone
+from datamodules.errors import RegateError
+from datamodules.geometry import ResizeCrop
 from policy.cli import main
 
 
@@ -40,6 +42,21 @@ def test_it_trains_in_the_scale_that_serving_uses(run):
     task.eval()
     with torch.no_grad():
         assert torch.allclose(task(frames), backbone(backbone.normalize(frames)), atol=1e-5)
+
+
+def test_an_image_goes_through_what_was_asked_for():
+    from policy.tasks.backbone import BackboneTask
+
+    asked = Preprocessing(image_size=48, mean=(0.25,) * 3, std=(0.125,) * 3, crop_pct=0.9)
+    task = BackboneTask(preprocessing=asked)
+
+    assert task.resize_crop == ResizeCrop((48, 48), 0.9)
+    assert (task.mean.flatten().tolist(), task.std.flatten().tolist()) == ([0.25] * 3, [0.125] * 3)
+    assert task(torch.zeros(1, 3, 48, 48)).shape == (1, 10)
+    with pytest.raises(RegateError, match="mean has 3 and std 1 values, but regate_vit_digits"):
+        BackboneTask(preprocessing=Preprocessing(std=(0.5,)))
+    with pytest.raises(RegateError, match="resnet18 cannot be gated: it is a ResNet"):
+        BackboneTask("resnet18")
 
 
 def test_loss_and_accuracy_are_logged(run):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from backbones import Preprocessing
 from policy.tasks.base import _read
 from policy.tasks.gumbel import GumbelTask
 
@@ -51,3 +52,14 @@ def test_a_budget_out_of_reach_is_left_out_of_the_mean(task, monkeypatch):
     assert math.isnan(logged["val/kl_minus_threshold_at_0.1"])
     assert logged["val/kl_minus_threshold_at_0.2"] == pytest.approx(-0.2)
     assert logged["val/kl_minus_threshold"] == pytest.approx(-0.5)
+
+
+def test_an_image_goes_through_what_was_asked_for_and_a_checkpoint_keeps_it(tmp_path):
+    """A checkpoint is read without running code, so it must hold nothing that needs any."""
+    asked = Preprocessing(image_size=48, mean=(0.25,) * 3)
+    task = GumbelTask("regate_vit_digits", "random", preprocessing=asked)
+    torch.save(dict(task.hparams), tmp_path / "kept.pt")
+
+    assert task.resize_crop.size == (48, 48)
+    assert task.backbone.preprocessing == asked.over(task.backbone.preprocessing)
+    assert torch.load(tmp_path / "kept.pt", weights_only=True)["preprocessing"] == asked
