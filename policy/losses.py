@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policy.quality import DenseClip, kl_to_dense
+from policy.divergence import kl_to_dense
+from policy.quality import DenseClip
 from policy.records import FrameResult
 
 

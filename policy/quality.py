@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional import cosine_similarity, kl_divergence
+from torchmetrics.functional import cosine_similarity
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from backbones.vit import Backbone
+from policy.divergence import kl_to_dense
 from policy.gates.base import Gate
 from policy.session import ReuseSession
 
@@ -99,15 +100,6 @@ def sweep_clip(
     metrics = quality(dense, output, torch.stack(features), torch.stack(near)[1:], labels)
     frame_by_frame = over_frames(dense, output)
     return SweptClip(torch.stack(spent), output, metrics, session.state_bytes, frame_by_frame)
-
-
-def kl_to_dense(dense: Tensor, gated: Tensor) -> Tensor:
-    """KL(dense ‖ gated) of the class distributions in nats, for logits [..., k] → [...]."""
-    reference, other = dense.log_softmax(-1), gated.log_softmax(-1)
-    flat = kl_divergence(
-        reference.flatten(0, -2), other.flatten(0, -2), log_prob=True, reduction="none"
-    )
-    return flat.view(dense.shape[:-1]).clamp_min(0)
 
 
 def over_frames(dense: DenseClip, logits: Tensor) -> dict[str, Tensor]:

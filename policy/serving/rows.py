@@ -7,7 +7,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from policy.quality import kl_to_dense
+from policy.divergence import kl_to_dense
 from policy.serving.serve import Served
 
 

@@ -7,7 +7,7 @@ import torch
 
 from policy.gates import RandomGate, ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.quality import DenseClip, dense_clip, kl_to_dense, over_frames, quality, sweep_clip
+from policy.quality import DenseClip, dense_clip, over_frames, quality, sweep_clip
 from policy.session import ReuseSession
 
 
@@ -47,19 +47,6 @@ def test_the_first_frame_is_dense_for_all_and_not_counted():
 
     assert found["kl"] == pytest.approx(0, abs=1e-6)
     assert found["agreement"] == 1
-
-
-def test_kl_is_that_of_dense_to_gated_in_nats():
-    sure, even = torch.tensor([[20.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-
-    assert kl_to_dense(sure, sure).item() == 0
-    assert kl_to_dense(sure, even).item() == pytest.approx(math.log(2), abs=1e-5)
-    # The other way round a sure model is far off: half of the mass lies where it says e^-20.
-    assert kl_to_dense(even, sure).item() == pytest.approx(10 - math.log(2), abs=1e-5)
-
-
-def test_kl_keeps_the_leading_shape():
-    assert kl_to_dense(torch.zeros(3, 5, 7), torch.ones(3, 5, 7)).tolist() == [[0.0] * 5] * 3
 
 
 def test_agreement_is_the_share_of_frames_with_the_same_top_class():

@@ -11,9 +11,9 @@ from datamodules.synthetic import SyntheticClips
 from policy.calibration import calibrate
 from policy.cli import main
 from policy.cost import BackboneMacs
+from policy.divergence import kl_to_dense
 from policy.gates import ThresholdGate
 from policy.policies import HEURISTICS
-from policy.quality import kl_to_dense
 from policy.session import ReuseSession
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
