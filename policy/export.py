@@ -6,6 +6,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]  # PyYAML ships no annotations
 from pytorch_lightning import LightningDataModule, LightningModule
 
+from backbones.preprocessing import Preprocessing
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from policy.arguments import OneSentenceErrors
@@ -14,12 +15,18 @@ from policy.lightning.run_folder import CONFIG_NAME, run_of
 from policy.tasks.base import GATE_FILE, ReuseTask
 
 
-def export(*, ckpt: str, out: str | None = None) -> Path:
+def export(
+    *,
+    ckpt: str,
+    out: str | None = None,
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+) -> Path:
     """Write the gate file of a checkpoint, calibrated on the run's calibration clips.
 
     Args:
         ckpt: A checkpoint that lies in the folder of its run, whose config says what it is.
         out: The gate file to write; by default gate.safetensors in the folder of the run.
+        preprocessing: What happens to an image first; by default as in the training.
 
     Returns:
         Where the gate file is.
@@ -37,7 +44,7 @@ def export(*, ckpt: str, out: str | None = None) -> Path:
             f"there is no {CONFIG_NAME} in the folders above {ckpt}; "
             "leave the checkpoint in the folder of its run"
         )
-    task, data = task_and_data(run / CONFIG_NAME)
+    task, data = task_and_data(run / CONFIG_NAME, preprocessing)
     if not isinstance(task, ReuseTask) or not isinstance(data, ClipDataModule):
         raise RegateError(f"{ckpt} holds no gate, it was made by a {type(task).__name__}")
     # Read in full before anything is computed: a cut file is told at once.
@@ -50,15 +57,25 @@ def export(*, ckpt: str, out: str | None = None) -> Path:
     return path
 
 
-def task_and_data(config: Path) -> tuple[LightningModule, LightningDataModule]:
+def task_and_data(
+    config: Path, preprocessing: Preprocessing
+) -> tuple[LightningModule, LightningDataModule]:
     """Make what a run's config describes, without its Trainer.
 
     The machine that exports needs none of the accelerators that trained.
+
+    Args:
+        config: Of the run.
+        preprocessing: Wins over that of the config.
     """
     parser = OneSentenceErrors(prog="regate export")
     parser.add_subclass_arguments(LightningModule, "model", required=True)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
     written: dict[str, Any] = yaml.safe_load(config.read_text())
+    if preprocessing.given():
+        settings = written["model"].setdefault("init_args", {})
+        trained = Preprocessing.from_json(settings.get("preprocessing") or {})
+        settings["preprocessing"] = preprocessing.over(trained).to_json()
     parsed = parser.parse_object({key: written[key] for key in ("model", "data")})
     made = parser.instantiate_classes(parsed)
     return made.model, made.data

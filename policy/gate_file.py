@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
-from datamodules.errors import RegateError
+from datamodules.errors import RegateError, RegateWarning
 from policy.atomic import atomic_write
 from policy.budget import Calibration
 from policy.gates.base import Gate, Masks
@@ -31,12 +33,12 @@ Metadata = dict[str, Any]
 def save_gate(
     path: str | os.PathLike[str], gate: Gate, backbone: Backbone, made_by: str = ""
 ) -> None:
-    """Write a gate with its calibration and the identity of the backbone it belongs to.
+    """Write a gate with its calibration, and of which backbone on which frames it is.
 
     Args:
         path: Ends in ``.safetensors``; replaced as a whole or not at all.
         gate: Learned or heuristic.
-        backbone: That it was trained or calibrated on.
+        backbone: That it was trained or calibrated on, with its preprocessing.
         made_by: The command that trained it; the one that runs if empty.
 
     Raises:
@@ -54,6 +56,7 @@ def save_gate(
         "masks": str(gate.masks),
         "backbone": backbone.name,
         "identity": _identity(backbone),
+        "preprocessing": backbone.preprocessing.to_json(),
         "calibration": calibration.to_json() if calibration else None,
         "budgets": [calibration.spent[0], calibration.spent[-1]] if calibration else None,
         "command": made_by or command(),
@@ -66,6 +69,9 @@ def save_gate(
 def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
     """Read a gate for a backbone, ready to serve.
 
+    Warns:
+        RegateWarning: If the backbone's frames are not like those that it was calibrated on.
+
     Raises:
         RegateError: If the file is absent, damaged, no gate file, of a newer schema, of another
             backbone (both are named), or holds NaN.
@@ -73,6 +79,7 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
     metadata = read_metadata(path)
     _check_complete(path, metadata)
     _check_same_backbone(path, metadata, backbone)
+    _warn_of_other_frames(path, metadata, backbone)
     gate = _build(path, metadata)
     try:
         with safe_open(path, framework="pt") as file:
@@ -119,6 +126,15 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
             "update regate"
         )
     return metadata
+
+
+def calibrated_on(metadata: Metadata) -> Preprocessing:
+    """What happened to the images that a gate was calibrated on.
+
+    Args:
+        metadata: From ``read_metadata``. Of older files nothing is known: each setting is None.
+    """
+    return Preprocessing.from_json(metadata.get("preprocessing") or {})
 
 
 def _settings(gate: Gate) -> dict[str, Any]:
@@ -172,6 +188,32 @@ def _check_same_backbone(
             f"{_told(backbone.name, ours)}: load that backbone with those weights, or train a "
             "gate for this one"
         )
+
+
+def _warn_of_other_frames(
+    path: str | os.PathLike[str], metadata: Metadata, backbone: Backbone
+) -> None:
+    ours = backbone.preprocessing.to_json()
+    theirs = calibrated_on(metadata).to_json()
+    differ = [name for name, value in theirs.items() if value not in (None, ours[name])]
+    if differ:
+        options = " ".join(f"--preprocessing.{name} {_word(ours[name])}" for name in differ)
+        warnings.warn(
+            f"{path} was calibrated with {_listed(theirs, differ)}, but the backbone has "
+            f"{_listed(ours, differ)}: what it spends at a budget was measured with the former, "
+            f"so calibrate it anew by `regate export --ckpt FILE {options}`",
+            RegateWarning,
+            stacklevel=3,
+        )
+
+
+def _listed(settings: dict[str, Any], names: list[str]) -> str:
+    return " and ".join(f"{name} {_word(settings[name])}" for name in names)
+
+
+def _word(value: Any) -> str:  # noqa: ANN401  (numbers, names and lists of numbers)
+    """A setting as one types it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _told(name: str, identity: dict[str, Any]) -> str:

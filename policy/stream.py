@@ -66,7 +66,8 @@ def stream(
         knob: The policy's own setting instead of a budget: the share of patches for random,
             periodic and top-r (of frames for frame-skip), the logarithm of the threshold for
             threshold and cosine.
-        preprocessing: What happens to an image first; the model's own by default.
+        preprocessing: What happens to an image first; by default what the gate file was
+            calibrated with, or the model's own.
         seed: Of random policies.
 
     Raises:

@@ -8,7 +8,7 @@ from backbones.loading import load_backbone
 from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
-from policy.gate_file import load_gate, read_metadata
+from policy.gate_file import calibrated_on, load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
 from policy.policies import build_gate
@@ -36,7 +36,8 @@ def open_session(
         budget: Mean fraction of the dense frame's MACs; 0.25 for a calibrated gate if neither
             this nor ``knob`` is given.
         knob: The gate's own setting instead of a budget.
-        preprocessing: What happens to an image first; the model's own by default.
+        preprocessing: What happens to an image first; by default what the gate file was
+            calibrated with, or the model's own.
         device: As torch names it.
         seed: Of random policies.
 
@@ -54,13 +55,15 @@ def open_session(
             f"there is no gate file {gate}: give one that `regate fit` or `regate export` wrote, "
             "or the name of a policy such as threshold"
         )
-    if not backbone:
-        if not from_file:
-            raise RegateError(
-                f"the policy {gate} fits any backbone: say which with --backbone, for example "
-                "--backbone vit_tiny_patch16_224"
-            )
-        backbone = str(read_metadata(gate)["backbone"])
+    if from_file:
+        metadata = read_metadata(gate)
+        backbone = backbone or str(metadata["backbone"])
+        preprocessing = preprocessing.over(calibrated_on(metadata))
+    elif not backbone:
+        raise RegateError(
+            f"the policy {gate} fits any backbone: say which with --backbone, for example "
+            "--backbone vit_tiny_patch16_224"
+        )
     model = load_backbone(backbone, weights, preprocessing=preprocessing).to(on)
     built = load_gate(gate, model) if from_file else build_gate(gate)
     built.to(on)

@@ -18,7 +18,7 @@ from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
 from policy.budget import Calibration, check_budget
 from policy.calibration import calibrate, spread_clips
-from policy.gate_file import load_gate, save_gate
+from policy.gate_file import calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
 from policy.provenance import command
@@ -231,19 +231,20 @@ class ReuseTask(LightningModule):
             yield sweep_clip(self.backbone, self.gate, normalised, dense, knob), dense
 
     def _calibration_of_run(self) -> Calibration | None:
-        """That in the run's gate file, if it holds this very gate.
+        """That in the run's gate file, if it holds this very gate on such frames.
 
         A folder to predict may have too few videos to calibrate on, and others than were meant.
         """
         path = Path(self.trainer.default_root_dir) / GATE_FILE
-        if not path.is_file():
+        ours = self.backbone.preprocessing
+        if not path.is_file() or calibrated_on(read_metadata(path)).over(ours) != ours:
             return None
-        theirs, ours = load_gate(path, self.backbone), self.gate.state_dict()
+        gate, weights = load_gate(path, self.backbone), self.gate.state_dict()
         same = all(
-            name in ours and torch.equal(value, ours[name])
-            for name, value in theirs.state_dict().items()
+            name in weights and torch.equal(value, weights[name])
+            for name, value in gate.state_dict().items()
         )
-        return theirs.calibration if same else None
+        return gate.calibration if same else None
 
     def _calibrated(self, data: ClipDataModule) -> Calibration:
         clips = spread_clips(data, self.calibration_clips)

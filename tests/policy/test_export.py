@@ -1,5 +1,7 @@
 """The gate file of any checkpoint."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -39,6 +41,18 @@ def test_a_checkpoint_in_mid_training_gives_the_gate_of_that_step(gumbel_run, di
     for name, value in gate.state_dict().items():
         assert torch.equal(value, saved[f"gate.{name}"])
     assert gate.calibration.lowest == pytest.approx(0.04, rel=0.02)
+
+
+def test_a_gate_is_calibrated_anew_for_other_frames(gumbel_run, tmp_path):
+    words = ["--ckpt", str(gumbel_run / "checkpoints" / "last.ckpt")]
+    out = tmp_path / "gate.safetensors"
+
+    main(["export", *words, "--out", str(out), "--preprocessing.std", "0.25,0.25,0.25"])
+
+    exported, fitted = read_metadata(out), read_metadata(gumbel_run / "gate.safetensors")
+    assert exported["preprocessing"] == fitted["preprocessing"] | {"std": [0.25] * 3}
+    # Twice the contrast is about twice the drift, and knobs are logarithms.
+    assert exported["knob"] - fitted["knob"] == pytest.approx(math.log(2), abs=0.2)
 
 
 def test_without_out_the_file_lies_in_the_folder_of_the_run(gumbel, tmp_path):

@@ -8,9 +8,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from datamodules.errors import RegateError
+from backbones import Backbone, Preprocessing
+from datamodules.errors import RegateError, RegateWarning
+from datamodules.geometry import ResizeCrop
 from policy.budget import Calibration
-from policy.gate_file import KEY, load_gate, read_metadata, save_gate
+from policy.gate_file import KEY, calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates import CosineGate, Masks, ThresholdGate
 from policy.gates.learned import LearnedGate
 from policy.policies import HEURISTICS, build_gate
@@ -104,6 +106,10 @@ def test_the_metadata_say_what_it_is_and_where_it_comes_from(learned, backbone, 
     assert metadata["backbone"] == "vit_tiny_patch16_224"
     assert metadata["identity"] == {
         "depth": 3, "dim": 48, "num_prefix_tokens": 1, "fingerprint": backbone.fingerprint
+    }  # fmt: skip
+    assert metadata["preprocessing"] == {
+        "image_size": 64, "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0,
+        "interpolation": "bicubic",
     }  # fmt: skip
     assert metadata["budgets"] == [0.1, 0.4]
     assert metadata["calibration"] == TABLE.to_json()
@@ -227,6 +233,40 @@ def test_other_weights_are_another_backbone(file, make_backbone):
     other = make_backbone(num_classes=8)
 
     assert f"weights {other.fingerprint}): load that backbone" in refused(file, other)
+
+
+def test_other_frames_than_it_was_calibrated_on_are_warned_of_and_served(file, backbone):
+    other = Backbone(
+        backbone.vit, backbone.name, ResizeCrop((64, 64), 0.875), (0.25, 0.5, 0.5), (0.5,) * 3
+    )
+
+    with pytest.warns(RegateWarning) as warned:
+        gate = load_gate(file, other)
+
+    assert [str(warning.message).replace(str(file), "FILE") for warning in warned] == [
+        "FILE was calibrated with mean 0.5,0.5,0.5 and crop_pct 1.0, but the backbone has mean "
+        "0.25,0.5,0.5 and crop_pct 0.875: what it spends at a budget was measured with the "
+        "former, so calibrate it anew by `regate export --ckpt FILE --preprocessing.mean "
+        "0.25,0.5,0.5 --preprocessing.crop_pct 0.875`"
+    ]
+    assert gate.calibration == TABLE
+
+
+def test_the_same_frames_are_served_without_a_word_and_so_is_an_older_file(file, backbone, recwarn):
+    load_gate(file, backbone)
+    rewrite(file, preprocessing=None)
+    load_gate(file, backbone)
+
+    assert [str(warning.message) for warning in recwarn] == []
+    assert calibrated_on(read_metadata(file)) == Preprocessing()
+
+
+@pytest.mark.parametrize("name", ["regate_vit_digits", "vit_tiny_patch16_224"])
+def test_the_shipped_files_say_what_they_are(name, root):
+    metadata = read_metadata(root / "checkpoints" / "gates" / f"{name}.safetensors")
+
+    assert (metadata["backbone"], metadata["policy"]) == (name, "gumbel")
+    assert calibrated_on(metadata).image_size in (None, 96, 224)
 
 
 def test_an_unknown_policy_is_told(file, backbone):

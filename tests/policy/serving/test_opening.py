@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from backbones import Preprocessing, load_backbone
-from datamodules.errors import RegateError
+from datamodules.errors import RegateError, RegateWarning
 from policy.budget import Calibration
 from policy.gate_file import save_gate
 from policy.gates import ThresholdGate
@@ -29,6 +29,19 @@ def test_a_gate_file_knows_its_backbone_and_serves_a_quarter_by_default(gate_fil
 
     assert session.backbone.name == "regate_vit_digits"
     assert (session.budget, session.knob) == (0.25, 2.0)
+
+
+def test_a_gate_file_knows_the_frames_that_it_was_calibrated_on(tmp_path, recwarn):
+    path, calibrated = tmp_path / "gate.safetensors", Preprocessing(48, (0.25,) * 3)
+    trained = load_backbone("regate_vit_digits", "random", preprocessing=calibrated)
+    save_gate(path, ThresholdGate(), trained)
+
+    assert open_session(str(path), weights="random").backbone.preprocessing == trained.preprocessing
+    assert list(recwarn) == []
+    asked = Preprocessing(crop_pct=0.875)
+    with pytest.warns(RegateWarning, match="with crop_pct 1.0, but the backbone has crop_pct 0.8"):
+        session = open_session(str(path), weights="random", preprocessing=asked)
+    assert session.backbone.preprocessing == asked.over(trained.preprocessing)
 
 
 def test_a_budget_picks_the_knob_of_a_gate_file(gate_file):

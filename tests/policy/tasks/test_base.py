@@ -1,11 +1,13 @@
 """Reading a gate and the threshold at the same compute."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from backbones import Preprocessing
+from policy.gate_file import load_gate
 from policy.tasks.base import _read
 from policy.tasks.gumbel import GumbelTask
 
@@ -63,3 +65,15 @@ def test_an_image_goes_through_what_was_asked_for_and_a_checkpoint_keeps_it(tmp_
     assert task.resize_crop.size == (48, 48)
     assert task.backbone.preprocessing == asked.over(task.backbone.preprocessing)
     assert torch.load(tmp_path / "kept.pt", weights_only=True)["preprocessing"] == asked
+
+
+def test_a_calibration_on_other_frames_is_not_that_of_the_run(gumbel_run, digits, monkeypatch):
+    monkeypatch.setattr(GumbelTask, "trainer", SimpleNamespace(default_root_dir=gumbel_run))
+    gate = load_gate(gumbel_run / "gate.safetensors", digits)
+    found = []
+    for asked in (Preprocessing(), Preprocessing(crop_pct=0.5)):
+        task = GumbelTask("regate_vit_digits", "random", preprocessing=asked)
+        task.gate.load_state_dict(gate.state_dict())
+        found.append(task._calibration_of_run())
+
+    assert found == [gate.calibration, None]
