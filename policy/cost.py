@@ -5,6 +5,7 @@ softmax, additions and copies count as nothing there and here. A gate's elementw
 but it is what the gate adds, so it is declared by the gate itself and counted.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,6 +95,21 @@ class BackboneMacs:
                 looked_at = recompute[:, block - 1, self.num_prefix_tokens :].sum(-1).cpu()
             total = total + gate.macs(block, self.dim) * looked_at
         return total
+
+    def room(self, cap: float, gate: Gate, beside: float = 0.0) -> int:
+        """Most patches that can be recomputed in all blocks of a frame within a cap.
+
+        Args:
+            cap: Fraction of the dense frame's MACs.
+            gate: What it costs on a frame that recomputes everything is set aside.
+            beside: MACs to set aside for anything else.
+
+        Returns:
+            Under 0 where not even the prefix tokens fit.
+        """
+        ceiling = self.ceiling(gate) * self.dense + beside
+        patches = self.num_tokens - self.num_prefix_tokens
+        return patches - math.ceil((ceiling - cap * self.dense) / float(self.per_token.sum()))
 
     def floor(self, gate: Gate) -> float:
         """Smallest spent that ``gate`` can reach on a frame it looks at, fraction of dense."""

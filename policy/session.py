@@ -1,7 +1,6 @@
 """One session serves s streams in lock-step: a frame of each in, a result for each out."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,35 +9,14 @@ from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.budget import check_budget
 from policy.cost import BackboneMacs
-from policy.gates.base import Gate, Masks
+from policy.gates.base import Gate
+from policy.guard import OFF, Guard, Watch
+from policy.incoming import checked_frames
 from policy.records import FrameResult
 from policy.relax import Relaxation
-from policy.reuse.base import FrameGate, Mechanism
-from policy.reuse.compact import CompactKV
-from policy.reuse.dry import DryKV
-from policy.reuse.kv import GatheredKV, MaskedKV
-from policy.state import GateState, Streams
-
-Execution = Literal["auto", "masked", "gathered", "compact", "dry"]
-
-
-@dataclass(frozen=True)
-class SessionState(Streams):
-    """Everything a session remembers.
-
-    Attributes:
-        gate: What gates may know.
-        caches: The mechanism's.
-        logits: Last output, [s, k], repeated while a gate holds; empty for gates that never do.
-        features: Likewise, [s, d].
-        patches: Likewise, [s, p, d].
-    """
-
-    gate: GateState
-    caches: Streams
-    logits: Tensor
-    features: Tensor
-    patches: Tensor
+from policy.reuse.base import FrameGate, for_gates
+from policy.reuse.executions import Execution, mechanism
+from policy.state import GateState, SessionState
 
 
 class ReuseSession:
@@ -60,10 +38,12 @@ class ReuseSession:
             anything.
         relaxation: In training, how decisions let gradients through; needs "masked".
         seed: Of random policies.
+        guard: What else is watched over, so that a stream stays right for however long it runs.
+            None trusts the gate alone, as training and comparison do.
 
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
-            without calibration.
+            without calibration; if the guard's cap cannot be kept.
         ValueError: If the execution does not fit the gate.
     """
 
@@ -75,9 +55,8 @@ class ReuseSession:
         execution: Execution = "auto",
         relaxation: Relaxation | None = None,
         seed: int = 0,
+        guard: Guard | None = None,
     ) -> None:
-        if execution not in get_args(Execution):
-            raise ValueError(f"execution must be one of {get_args(Execution)}, got {execution!r}")
         if relaxation is not None and execution != "masked":
             raise ValueError('relaxed decisions need execution="masked"')
         self.backbone = backbone
@@ -88,7 +67,8 @@ class ReuseSession:
         self.state: SessionState | None = None
         self.knob: float | Tensor = gate.knob  # a tensor gives each stream its own, [s]
         self._trains = execution == "masked"
-        self._mechanism = _mechanism(gate.masks, execution)
+        self._mechanism = mechanism(gate.masks, execution)
+        self._watch = Watch(guard or OFF, backbone, self.macs, gate)
         self._budget: float | None = None
         self.budget = budget
 
@@ -130,7 +110,7 @@ class ReuseSession:
         if stream is None or self.state is None:
             self.state = None
             return
-        gate = self.state.gate
+        gate, guard = self.state.gate, self.state.guard
         if not 0 <= stream < len(gate.frame):
             raise RegateError(
                 f"there is no stream {stream} to reset: the session serves {len(gate.frame)}, "
@@ -138,7 +118,11 @@ class ReuseSession:
             )
         fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1])
         index = torch.tensor([stream], device=gate.frame.device)
-        self.state = replace(self.state, gate=gate.put(index, fresh))
+        self.state = replace(
+            self.state,
+            gate=gate.put(index, fresh),
+            guard=guard.put(index, self._watch.fresh(1)),
+        )
 
     def step(self, frame: Tensor) -> FrameResult:
         """Pass the next frame of each stream.
@@ -149,17 +133,21 @@ class ReuseSession:
         Raises:
             RegateError: If shape, dtype or values do not fit; the session is as before.
         """
-        frames = self._checked(frame)
-        grad = torch.is_grad_enabled() and self._trains
-        with torch.set_grad_enabled(grad):
+        streams = len(self.state.gate.frame) if self.state else None
+        frames = checked_frames(frame, self.backbone, streams)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains):
             state = self.state or self._fresh(len(frames))
             knob = torch.as_tensor(self.knob, device=frames.device).expand(len(frames))
-            held = self.gate.hold(state.gate, knob)
-            if held is None:
-                self.state, result = self._compute(frames, state, knob)
+            first = state.gate.frame == 0
+            checked = self._watch.checks(state.gate.frame)
+            if checked is None or not checked.any():
+                self.state, result = self._advance(frames, state, knob, first)
             else:
-                held = held & (state.gate.frame > 0)
-                self.state, result = self._compute_some(frames, state, knob, held)
+                index = checked.nonzero().squeeze(1)
+                copy = state.select(index)
+                _, gated = self._advance(frames[index], copy, knob[index], first[index])
+                after, dense = self._advance(frames, state, knob, first | checked)
+                self.state, result = self._watch.compare(after, dense, gated, index)
             return result
 
     def _fresh(self, streams: int) -> SessionState:
@@ -170,28 +158,44 @@ class ReuseSession:
         nothing = backbone.mean.new_zeros(streams, 0)
         return SessionState(
             gate=GateState.fresh(seeds, patches),
+            guard=self._watch.fresh(streams),
             caches=self._mechanism.fresh(backbone, streams),
             logits=nothing,
             features=nothing,
             patches=nothing,
         )
 
+    def _advance(
+        self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor
+    ) -> tuple[SessionState, FrameResult]:
+        """One frame; ``whole`` are the streams that are dense whatever the gate says, bool [s]."""
+        held = self.gate.hold(state.gate, knob)
+        if held is None:
+            return self._compute(frames, state, knob, whole)
+        held = held & ~whole & ~self._watch.wakes(state.guard)
+        return self._compute_some(frames, state, knob, whole, held)
+
     def _compute(
-        self, frames: Tensor, state: SessionState, knob: Tensor
+        self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor
     ) -> tuple[SessionState, FrameResult]:
         """One frame of streams none of which is held; no output is kept to be repeated."""
-        forced = state.gate.frame == 0
-        gate = FrameGate(self.gate, state.gate, knob, forced, self.backbone, self.relaxation)
+        prefix = self.backbone.num_prefix_tokens
         # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
         embedded = self._embed(frames).to(frames.dtype)
+        sight = self._watch.look(for_gates(embedded[:, prefix:]), state, whole)
+        gate = FrameGate(self.gate, state.gate, knob, sight.orders, self.backbone, self.relaxation)
         tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
+        after = replace(
+            state,
+            gate=state.gate.after(recompute[:, 0, prefix:]),
+            guard=sight.state.after(recompute[..., prefix:]),
+            caches=caches,
+        )
         macs = self.macs.frame(recompute)
-        asked = ~forced.cpu()
-        macs[asked] += self.macs.gate(self.gate, recompute)[asked]
-        prefix = self.backbone.num_prefix_tokens
-        after = replace(state, gate=state.gate.after(recompute[:, 0, prefix:]), caches=caches)
+        macs += torch.where(sight.orders.alone.cpu(), 0.0, self.macs.gate(self.gate, recompute))
+        macs += self._watch.macs * (state.gate.frame > 0).cpu()
         result = FrameResult(
             logits=logits,
             features=features,
@@ -199,6 +203,7 @@ class ReuseSession:
             recompute=recompute,
             spent=macs / self.macs.dense,
             macs=macs,
+            guard=self._watch.report(sight.cut, gate.forced, after.guard),
             score=gate.score,
             relaxed=masks[..., prefix:].to(tokens.dtype) if self.relaxation else None,
         )
@@ -211,23 +216,28 @@ class ReuseSession:
         return self.backbone.embed(frames)
 
     def _compute_some(
-        self, frames: Tensor, state: SessionState, knob: Tensor, held: Tensor
+        self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor, held: Tensor
     ) -> tuple[SessionState, FrameResult]:
         """One frame of streams any of which may repeat their last output, at 0 MACs."""
         if not held.any():
-            after, result = self._compute(frames, state, knob)
+            after, result = self._compute(frames, state, knob, whole)
             return _with_outputs(after, result), result
         active = (~held).nonzero().squeeze(1)
         macs = torch.zeros(len(frames), dtype=torch.float64)
         shape = (len(frames), self.backbone.depth, self.backbone.num_tokens)
         recompute = torch.zeros(shape, dtype=torch.bool, device=frames.device)
-        nothing = torch.zeros_like(state.gate.last)
-        after = replace(state, gate=state.gate.after(nothing))
+        nothing = recompute[..., self.backbone.num_prefix_tokens :]
+        after = replace(
+            state, gate=state.gate.after(nothing[:, 0]), guard=state.guard.after(nothing)
+        )
+        report = self._watch.report(held & False, nothing[:, 0], after.guard)
         if len(active):
-            part, result = self._compute(frames[active], state.select(active), knob[active])
-            after = after.put(active, _with_outputs(part, result))
+            part = frames[active], state.select(active), knob[active], whole[active]
+            state_part, result = self._compute(*part)
+            after = after.put(active, _with_outputs(state_part, result))
             macs[active.cpu()] = result.macs
             recompute[active] = result.recompute
+            report = report.put(active, result.guard)
         return after, FrameResult(
             logits=after.logits,
             features=after.features,
@@ -235,53 +245,9 @@ class ReuseSession:
             recompute=recompute,
             spent=macs / self.macs.dense,
             macs=macs,
+            guard=report,
         )
-
-    def _checked(self, frame: Tensor) -> Tensor:
-        backbone = self.backbone
-        expected = (backbone.in_chans, *backbone.image_size)
-        cure = "pass frames through backbone.preprocess(image)"
-        if not isinstance(frame, Tensor):
-            raise RegateError(
-                f"a frame for {backbone.name} must be a tensor, got {type(frame).__name__}: {cure}"
-            )
-        if frame.dim() not in (3, 4) or tuple(frame.shape[-3:]) != expected:
-            raise RegateError(
-                f"a frame for {backbone.name} must be {list(expected)} (channels, height, width), "
-                f"optionally with a stream dimension before; got {list(frame.shape)}: {cure}"
-            )
-        if frame.dtype != backbone.mean.dtype:
-            raise RegateError(
-                f"a frame for {backbone.name} must be {backbone.mean.dtype}, "
-                f"got {frame.dtype}: {cure}"
-            )
-        if frame.device != backbone.mean.device:
-            raise RegateError(
-                f"the frame is on {frame.device}, but {backbone.name} is on "
-                f"{backbone.mean.device}: {cure}, or move it with .to()"
-            )
-        if not torch.isfinite(frame).all():
-            raise RegateError(f"the frame has NaN or infinite values: drop it, or {cure}")
-        frames = frame if frame.dim() == 4 else frame.unsqueeze(0)
-        if self.state is not None and len(frames) != len(self.state.gate.frame):
-            raise RegateError(
-                f"the session serves {len(self.state.gate.frame)} streams, got frames of "
-                f"{len(frames)}: call session.reset() before changing the number of streams"
-            )
-        return frames
 
 
 def _with_outputs(state: SessionState, result: FrameResult) -> SessionState:
     return replace(state, logits=result.logits, features=result.features, patches=result.patches)
-
-
-def _mechanism(masks: Masks, execution: Execution) -> Mechanism[Any]:
-    if execution == "masked":
-        return MaskedKV()
-    if execution == "dry":
-        if masks is not Masks.SHARED:
-            raise ValueError(f"only a shared mask can be followed dry, not a {masks} one")
-        return DryKV()
-    if execution == "gathered" or (execution == "auto" and masks is Masks.PER_BLOCK):
-        return GatheredKV()
-    return CompactKV(masks)

@@ -108,3 +108,55 @@ class GateState(Streams):
             age=torch.where(recomputed, 0.0, self.age + 1),
             last=recomputed,
         )
+
+
+@dataclass(frozen=True)
+class GuardState(Streams):
+    """What a guard remembers of a stream; of width 0 is what it does not watch.
+
+    Attributes:
+        before: The patches' first block input on the frame before, [s, p, d].
+        moved: How far each had moved then, relative to its norm, [s, p]; infinite where there was
+            no frame to move from.
+        age: Frames since each patch was last recomputed in every block, int32 [s, p].
+        pending: How urgently each patch waits for a flush to reach it, [s, p]; 0 where it does not.
+        running: Running mean of the spot checks' distances, [s, 1]; NaN before the first.
+    """
+
+    before: Tensor
+    moved: Tensor
+    age: Tensor
+    pending: Tensor
+    running: Tensor
+
+    def after(self, recomputed: Tensor) -> Self:
+        """One frame later; ``recomputed`` is bool [s, l, p]."""
+        whole = recomputed.all(1)
+        # A patch that some block has released goes on ageing: what that block cached is old.
+        age, pending = self.age, self.pending
+        if age.numel():
+            age = torch.where(whole, 0, age + 1)
+        if pending.numel():
+            pending = torch.where(whole, 0.0, pending)
+        return replace(self, age=age, pending=pending)
+
+
+@dataclass(frozen=True)
+class SessionState(Streams):
+    """Everything a session remembers.
+
+    Attributes:
+        gate: What gates may know.
+        guard: What the guard remembers.
+        caches: The mechanism's.
+        logits: Last output, [s, k], repeated while a gate holds; empty for gates that never do.
+        features: Likewise, [s, d].
+        patches: Likewise, [s, p, d].
+    """
+
+    gate: GateState
+    guard: GuardState
+    caches: Streams
+    logits: Tensor
+    features: Tensor
+    patches: Tensor

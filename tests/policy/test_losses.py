@@ -7,14 +7,14 @@ import torch
 
 from policy.losses import distortion
 from policy.quality import DenseClip
-from policy.records import FrameResult
+from policy.records import FrameResult, GuardReport
 
 
 def result(logits, features, patches):
     streams = len(logits)
     return FrameResult(
         logits, features, patches, torch.ones(streams, 1, 1, dtype=torch.bool),
-        torch.ones(streams), torch.ones(streams),
+        torch.ones(streams), torch.ones(streams), GuardReport.nothing(streams, logits.device),
     )  # fmt: skip
 
 

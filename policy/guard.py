@@ -1,0 +1,271 @@
+"""What keeps a session right on a stream without end: cuts, ages and spot checks.
+
+A gate sees how far each patch has drifted. It does not see that the scene around a patch is gone,
+that a patch which never drifts far enough has not been computed for an hour, or how far the output
+is from the dense model's. A guard looks after these, whatever the gate.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backbones.vit import Backbone
+from datamodules.errors import RegateError
+from policy.cost import BackboneMacs
+from policy.divergence import kl_to_dense
+from policy.gates.base import Gate, Masks
+from policy.gates.heuristic import GOLDEN
+from policy.records import FrameResult, GuardReport
+from policy.reuse.base import Orders, for_gates
+from policy.signals import DRIFT_FLOOR, l2_drift
+from policy.state import GuardState, SessionState
+
+SUDDEN = 2.0
+"""A patch jumps when it moves this many times as far as on the frame before."""
+WEIGHT = 0.1
+"""Of the newest spot check in the running mean."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is watched over on each stream, besides the gate's own decisions.
+
+    Args:
+        cuts: Flush at a scene cut: when a large share of the patches has jumped since the frame
+            before, that frame is dense. A cut on a frame that a gate holds is not seen.
+        max_age: Recompute a patch, in every block, once it has not been for this many frames.
+            Patches have bounds of their own between half of it and all of it, so that they do not
+            fall due together. None for no bound.
+        check_every: On every so-manieth frame run the dense model as well, tell how far the gated
+            output is from it, and go on from the dense one. Costs both. None for never.
+        cap: Most that one frame may spend on the guard's behalf, fraction of the dense frame's
+            MACs. A flush takes several frames then, in which the gate is not asked, and old
+            patches wait while the gate's own choice fills the frame. What the gate chooses is not
+            limited, nor is a stream's first frame. None for no limit.
+        jump: How far a patch must move from one frame to the next to have jumped, relative to the
+            norm of its embedding; also twice as far as it did on the frame before, which tells a
+            cut from a moving camera.
+        jumped_share: Share of patches that must jump at once for a cut.
+
+    Raises:
+        RegateError: If a setting is out of its range, or a cap forbids the spot checks.
+    """
+
+    cuts: bool = True
+    max_age: int | None = 250
+    check_every: int | None = None
+    cap: float | None = None
+    jump: float = 0.25
+    jumped_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check the ranges where they are first known."""
+        for name in ("max_age", "check_every"):
+            frames = getattr(self, name)
+            if frames is not None and frames < 1:
+                raise RegateError(f"{name} must be 1 frame or more, or none, got {frames}")
+        if self.cap is not None and not 0 < self.cap <= 1:
+            raise RegateError(
+                f"cap must be in (0, 1], the fraction of a dense frame's MACs; got {self.cap:g}"
+            )
+        if self.jump <= 0:
+            raise RegateError(f"jump must be > 0, relative to a token's norm, got {self.jump:g}")
+        if not 0 <= self.jumped_share < 1:
+            raise RegateError(
+                f"jumped_share must be in [0, 1), a share of the patches, got {self.jumped_share:g}"
+            )
+        if self.cap is not None and self.check_every is not None:
+            raise RegateError(
+                f"a spot check runs the dense model, which a cap of {self.cap:g} forbids: "
+                "give one of check_every and cap"
+            )
+
+
+OFF = Guard(cuts=False, max_age=None)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a guard makes of a frame before the gate is asked.
+
+    Attributes:
+        orders: For the gate.
+        cut: Streams on which a scene cut is seen, bool [s].
+        state: The guard's, with the frame in it; ages are still those of the frame before.
+    """
+
+    orders: Orders
+    cut: Tensor
+    state: GuardState
+
+
+class Watch:
+    """A guard at work: what follows from its settings for one backbone and gate.
+
+    Like a gate it keeps nothing of a stream; that is in ``GuardState``.
+
+    Args:
+        guard: The settings.
+        backbone: Of the session.
+        macs: What it costs.
+        gate: That is watched.
+
+    Attributes:
+        macs: Of the guard's look at a frame; a stream's first has nothing to be compared with.
+
+    Raises:
+        RegateError: If the guard's cap leaves no room for a patch, or cannot be kept.
+    """
+
+    def __init__(self, guard: Guard, backbone: Backbone, macs: BackboneMacs, gate: Gate) -> None:
+        self.guard = guard
+        self.backbone = backbone
+        self.patches = backbone.num_tokens - backbone.num_prefix_tokens
+        # Two norms per patch, of how far it has moved and of what was there.
+        self.macs = 2.0 * backbone.dim * self.patches if guard.cuts else 0.0
+        self._dense = macs.dense
+        self._room = None
+        if guard.cap is not None:
+            self._room = _checked_room(guard, macs, gate, self.macs)
+
+    def fresh(self, streams: int) -> GuardState:
+        """For streams that have not seen a frame."""
+        like = for_gates(self.backbone.mean)
+        cuts = self.patches if self.guard.cuts else 0
+        aged = self.patches if self.guard.max_age is not None else 0
+        checked = 0 if self.guard.check_every is None else 1
+        return GuardState(
+            before=like.new_zeros(streams, cuts, self.backbone.dim),
+            moved=like.new_full((streams, cuts), torch.inf),
+            age=like.new_zeros(streams, aged, dtype=torch.int32),
+            pending=like.new_zeros(streams, cuts),
+            running=like.new_full((streams, checked), torch.nan),
+        )
+
+    def checks(self, frame: Tensor) -> Tensor | None:
+        """Streams whose frame of this number is spot-checked, bool [s]; None if none ever is."""
+        if self.guard.check_every is None:
+            return None
+        return (frame > 0) & (frame % self.guard.check_every == 0)
+
+    def wakes(self, state: GuardState) -> Tensor:
+        """Streams that a gate may not hold: a flush is under way, or the bound is reached."""
+        waking = (state.pending > 0).any(1)
+        if self.guard.max_age is not None:
+            waking = waking | (state.age >= self.guard.max_age).any(1)
+        return waking
+
+    def look(self, tokens: Tensor, state: SessionState, whole: Tensor) -> Sight:
+        """See a frame before the gate does.
+
+        Args:
+            tokens: The patches' first block input, [s, p, d].
+            state: Of the frame before.
+            whole: Streams that are dense in any case, bool [s].
+        """
+        seen, cut = state.guard, torch.zeros_like(whole)
+        orders = Orders.dense(whole, self.patches)
+        if self.guard.cuts:
+            seen, cut = self._jumps(tokens, seen, state.gate.frame == 0)
+            waiting = seen.pending.masked_fill(whole.unsqueeze(1), 0)
+            orders = Orders(orders.due + waiting, whole | (waiting > 0).any(1))
+        if self.guard.max_age is not None:
+            # Where the gate is not asked everything is on its way already.
+            old = (seen.age >= self._bounds(seen.age.device)) & ~orders.alone.unsqueeze(1)
+            orders = replace(orders, due=torch.where(old, seen.age.to(orders.due), orders.due))
+        if self._room is not None:
+            orders = replace(orders, room=torch.where(whole, self.patches, self._room))
+        return Sight(orders, cut, seen)
+
+    def report(self, cut: Tensor, forced: Tensor, state: GuardState) -> GuardReport:
+        """Of a frame: cuts bool [s], forced patches bool [s, p], the guard's state after it."""
+        nothing = GuardReport.nothing(len(forced), forced.device)
+        return replace(
+            nothing,
+            cut=cut,
+            forced=forced.sum(1),
+            pending=(state.pending > 0).sum(1),
+            running=state.running.mean(1),  # of one number, or NaN of none
+        )
+
+    def compare(
+        self, after: SessionState, dense: FrameResult, gated: FrameResult, index: Tensor
+    ) -> tuple[SessionState, FrameResult]:
+        """Hold what the gate would have put out on a spot check against the dense output.
+
+        Args:
+            after: State of all streams after the frame.
+            dense: Its result.
+            gated: What the gate would have made of the same frame, for the streams checked.
+            index: Their numbers, int64.
+
+        Returns:
+            Both with the distance in them; the result costs the two runs.
+        """
+        distance, agrees = self._distance(dense, gated, index)
+        running = after.guard.running.clone()
+        old = running[index, 0]
+        new = old + WEIGHT * (distance.to(old) - old)
+        running[index, 0] = torch.where(old.isnan(), distance.to(old), new)
+        report = replace(
+            dense.guard,
+            distance=dense.guard.distance.index_copy(0, index, distance.to(dense.guard.distance)),
+            agrees=dense.guard.agrees.index_copy(0, index, agrees.to(dense.guard.agrees)),
+            running=running[:, 0],
+        )
+        macs = dense.macs.index_add(0, index.cpu(), gated.macs)
+        result = replace(dense, guard=report, macs=macs, spent=macs / self._dense)
+        return replace(after, guard=replace(after.guard, running=running)), result
+
+    def _jumps(self, tokens: Tensor, state: GuardState, first: Tensor) -> tuple[GuardState, Tensor]:
+        """How far each patch has moved since the frame before, and where that is a cut."""
+        norm = torch.linalg.vector_norm(state.before, dim=-1)
+        moved = l2_drift(tokens, state.before) / norm.clamp_min(DRIFT_FLOOR)
+        jumped = (moved > self.guard.jump) & (moved > SUDDEN * state.moved)
+        cut = jumped.float().mean(1) > self.guard.jumped_share
+        # Everything waits for the flush, what moved furthest first.
+        pending = torch.where(cut.unsqueeze(1), 1 + moved, state.pending)
+        moved = moved.masked_fill(first.unsqueeze(1), torch.inf)
+        return replace(state, before=tokens, moved=moved, pending=pending), cut
+
+    def _bounds(self, device: torch.device) -> Tensor:
+        """Age at which each patch is due, spread evenly over the upper half of the bound, [p]."""
+        assert self.guard.max_age is not None
+        patch = torch.arange(self.patches, device=device, dtype=torch.float64)
+        span = self.guard.max_age // 2 + 1
+        return self.guard.max_age - (torch.frac(patch * GOLDEN) * span).floor()
+
+    def _distance(
+        self, dense: FrameResult, gated: FrameResult, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Distance and agreement of the streams checked, as ``GuardReport`` defines them."""
+        logits = dense.logits[index]
+        if not self.backbone.num_classes:
+            near = F.cosine_similarity(dense.features[index], gated.features, dim=-1)
+            return 1 - near, torch.full_like(near, torch.nan)
+        same = logits.argmax(-1) == gated.logits.argmax(-1)
+        # Near 0 single precision would leave noise on both sides of it.
+        return kl_to_dense(logits.double(), gated.logits.double()), same
+
+
+def _checked_room(guard: Guard, macs: BackboneMacs, gate: Gate, beside: float) -> int:
+    """Most patches that a frame under the cap can recompute."""
+    assert guard.cap is not None
+    if guard.max_age is not None and gate.masks is Masks.PER_BLOCK:
+        raise RegateError(
+            f"the {gate.name} gate decides anew in each block, too late for a cap to leave room "
+            "for patches past max_age: give one of the two, or a gate that decides once"
+        )
+    room = macs.room(guard.cap, gate, beside)
+    if room < 1:
+        patches = macs.num_tokens - macs.num_prefix_tokens
+        least = macs.ceiling(gate) + beside / macs.dense
+        least -= (patches - 1) * float(macs.per_token.sum()) / macs.dense
+        raise RegateError(
+            f"a cap of {guard.cap:g} leaves no room for a patch (embedding, head, prefix tokens, "
+            f"gate and guard come first): give {math.ceil(1000 * least) / 1000:g} or more"
+        )
+    return room
