@@ -155,6 +155,7 @@ def quality(
         "excess_flips": _flips(logits) - _flips(dense.logits.unsqueeze(1)),
     }
     if labels is not None:
+        labels = labels.to(logits.device)
         known = labels[1:] >= 0
         metrics["accuracy"] = (
             _accuracy(later[known], labels[1:][known], 1)

@@ -36,17 +36,23 @@ def describe(
         "backbone": model.name,
         "backbone_fingerprint": model.fingerprint,
         "weights": Path(weights).name,
+        "preprocessing": model.preprocessing.to_json(),
         "gates": [_trained_by(path) for path in gates],
         # A policy without a choice to make has no seed to speak of.
         "seeds": {name: its for name, its in seeds.items() if name in learned or len(its) > 1},
         "mechanism": "kv",
         "calibrations": calibrations,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {model.mean.device.type}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_device(model)}",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "command": command(),
         "commit": commit(),
     }
+
+
+def _device(model: Backbone) -> str:
+    device = model.mean.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _trained_by(path: str) -> dict[str, str]:

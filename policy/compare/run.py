@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from backbones.loading import load_backbone
+from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule, ClipDataset
 from datamodules.errors import RegateError
@@ -16,6 +17,7 @@ from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import check_budget
 from policy.calibration import spread_clips
+from policy.compare.labels import why_no_accuracy
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.meta import describe
 from policy.compare.policies import Entry, entries
@@ -25,6 +27,7 @@ from policy.compare.results import Results
 from policy.compare.runs import Plan, Run, operating_points, plan
 from policy.compare.sweep import ClipSweep, gather, references, sweep
 from policy.compare.timing import Timed, latencies
+from policy.device import open_device
 from policy.gate_file import read_metadata
 from policy.policies import DENSE, HEURISTICS, LEARNED
 
@@ -44,6 +47,8 @@ def compare(
     timed_frames: int = 24,
     resamples: int = 2000,
     seed: int = 0,
+    device: str = "cpu",
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
 ) -> Results:
     """Compare policies on videos, each at the same compute.
 
@@ -65,6 +70,8 @@ def compare(
         timed_frames: Frames to time each policy on; 0 leaves latencies out.
         resamples: Of the bootstrap over groups and clips.
         seed: Of the bootstrap.
+        device: cpu, cuda, cuda:1, ...
+        preprocessing: What happens to a frame first; the model's own by default.
 
     Raises:
         RegateError: If an argument does not fit; nothing is written then.
@@ -78,22 +85,24 @@ def compare(
     )
     folder = Path(out)
     check_writable(folder)
-    model = load_backbone(backbone, weights)
+    on = open_device(device)
+    model = load_backbone(backbone, weights, preprocessing=preprocessing).to(on)
     data.resize_crop = model.resize_crop
     test = data.dataset("test")
+    no_accuracy = why_no_accuracy(data.class_names, model)
     clips = spread_clips(data, calibration_clips)
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with _progress() as progress:
         found = entries(chosen, gates or [], model, clips)
         plans = _calibrated(model, found, clips, budgets, progress)
-        runs = _swept(model, plans, test, _labelled(data, model), progress)
+        runs = _swept(model, plans, test, no_accuracy is None, progress)
         measured = [point for run in runs for point in operating_points(run, budgets)]
         operating = _timed(model, measured, _first_frames(test, timed_frames), progress)
     results = compare_sweeps(
         [run.sweep for run in runs],
         operating,
         budgets,
-        describe(model, data, weights, gates or [], runs),
+        describe(model, data, weights, gates or [], runs) | {"no_accuracy": no_accuracy},
         resamples=resamples,
         seed=seed,
     )
@@ -136,11 +145,6 @@ def _calibrated(
         progress.advance(task)
     progress.update(task, description="calibrated")
     return plans
-
-
-def _labelled(data: ClipDataModule, model: Backbone) -> bool:
-    """Labels count only where they are the classes that the model was made for."""
-    return bool(data.class_names) and len(data.class_names) == model.num_classes
 
 
 def _swept(

@@ -98,10 +98,10 @@ def sweep(
     return ClipSweep(
         name=clip.name,
         group=clip.group,
-        spent=swept.spent[1:].mean(0).numpy(),
-        spent_with_first=swept.spent.mean(0).numpy(),
-        metrics=_arrays(swept.metrics),
-        over_frames=_arrays(swept.over_frames),
+        spent=_array(swept.spent[1:].mean(0)),
+        spent_with_first=_array(swept.spent.mean(0)),
+        metrics={name: _array(values) for name, values in swept.metrics.items()},
+        over_frames={name: _array(values) for name, values in swept.over_frames.items()},
         state_bytes=swept.state_bytes,
     )
 
@@ -130,8 +130,8 @@ def gather(
     )
 
 
-def _arrays(tensors: dict[str, Tensor]) -> dict[str, FloatArray]:
-    return {name: values.cpu().double().numpy() for name, values in tensors.items()}
+def _array(values: Tensor) -> FloatArray:
+    return values.cpu().double().numpy()
 
 
 def _mean_over_clips(clips: Sequence[FloatArray]) -> FloatArray:

@@ -1,6 +1,5 @@
 """Latency of policies beside the dense model, in one interleaved run."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from backbones.vit import Backbone
+from policy.device import timed as time_of
 from policy.gates.base import Gate
 from policy.session import ReuseSession
 
@@ -43,7 +43,8 @@ def latencies(
     Args:
         backbone: The frozen model; untouched and with fused attention for the dense row.
         timed: What to time.
-        clips: Normalised frames of each, [t, c, h, w]; each begins a new stream.
+        clips: Normalised frames of each on the backbone's device, [t, c, h, w]; each begins a new
+            stream.
         advance: Called after each frame.
 
     Returns:
@@ -54,10 +55,9 @@ def latencies(
         steps = [_step(backbone, entry) for entry in timed]
         for index, frame in enumerate(clip):
             for step, times in zip(steps, taken, strict=True):
-                start = time.perf_counter()
-                step(frame)
+                _, milliseconds = time_of(frame.device, step, frame)
                 if index:
-                    times.append(1000 * (time.perf_counter() - start))
+                    times.append(milliseconds)
             advance()
     return [(float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in taken]
 

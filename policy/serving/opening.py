@@ -8,6 +8,7 @@ from backbones.loading import load_backbone
 from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
+from policy.device import open_device
 from policy.gate_file import calibrated_on, load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
@@ -48,7 +49,7 @@ def open_session(
         raise RegateError(
             f"--budget {budget:g} and --knob {knob:g} both set how much is spent: give one of them"
         )
-    on = _device(device)
+    on = open_device(device)
     from_file = Path(gate).is_file()
     if not from_file and (Path(gate).suffix or "/" in gate):
         raise RegateError(
@@ -91,17 +92,6 @@ def describe(backbone: Backbone, gate: Gate) -> dict[str, object]:
         "torch": torch.__version__,
         "fused_attention": all(block.attn.fused_attn for block in backbone.blocks),
     }
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RegateError(
-            f"the device {name!r} is not there: give cpu, or cuda on a machine that has one"
-        ) from error
-    return device
 
 
 def _check_needs_no_knob(gate: Gate, budget: float | None) -> None:

@@ -1,20 +1,16 @@
 """The loop that serves a session: one decoded frame in, one gated result out, dense beside it."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from datamodules.errors import RegateError
 from datamodules.video import VideoFrame
+from policy.device import timed
 from policy.records import FrameResult
 from policy.session import ReuseSession
-
-ArgsP = ParamSpec("ArgsP")
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -69,11 +65,11 @@ def serve(
         if restart:
             session.reset()
         before = frame
-        tensor, preprocess_ms = _timed(device, backbone.preprocess, frame.image)
+        tensor, preprocess_ms = timed(device, backbone.preprocess, frame.image)
         dense, dense_ms = None, None
         if compare_dense and number % 2:
             dense, dense_ms = _dense(session, tensor)
-        result, ms = _timed(device, session.step, tensor)
+        result, ms = timed(device, session.step, tensor)
         if compare_dense and not number % 2:
             dense, dense_ms = _dense(session, tensor)
         if not torch.isfinite(result.logits).all():
@@ -97,24 +93,4 @@ def _restart(before: VideoFrame | None, frame: VideoFrame) -> str:
 
 def _dense(session: ReuseSession, frame: Tensor) -> tuple[Tensor, float]:
     with torch.no_grad():
-        return _timed(frame.device, session.backbone.forward, frame.unsqueeze(0))
-
-
-def _timed(
-    device: torch.device,
-    function: Callable[ArgsP, ResultT],
-    *args: ArgsP.args,
-    **kwargs: ArgsP.kwargs,
-) -> tuple[ResultT, float]:
-    """A result and the milliseconds until it is really there."""
-    _settle(device)
-    start = time.perf_counter()
-    result = function(*args, **kwargs)
-    _settle(device)
-    return result, 1000 * (time.perf_counter() - start)
-
-
-def _settle(device: torch.device) -> None:
-    # An accelerator returns from a call before it has computed.
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        return timed(frame.device, session.backbone.forward, frame.unsqueeze(0))

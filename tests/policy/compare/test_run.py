@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from backbones import load_backbone
 from datamodules.synthetic import SyntheticClips
 from policy.calibration import calibrate
 from policy.cli import main
@@ -124,6 +125,7 @@ def test_the_meta_data_say_how_to_repeat_it(results, digits):
     assert meta["split"] == "test"
     assert meta["data"]["name"] == "synthetic"
     assert meta["data"]["clips"]["test"] == 4
+    assert meta["no_accuracy"] is None
     assert meta["backbone_fingerprint"] == digits.fingerprint
     drawn = {"random": [0, 1, 2], "random-per-block": [0, 1, 2]}
     assert meta["seeds"] == drawn | {"gumbel": [0]}
@@ -168,6 +170,29 @@ def test_policies_and_budgets_are_lists_or_single_values(budgets, expected, word
     assert rows == [(b, name) for b in expected for name in ("threshold", "top-r")]
     assert found["meta"]["budgets"] == expected
     assert found["rows"][0]["ms_p50"] is None
+
+
+def test_frames_are_preprocessed_as_asked(words, tmp_path):
+    small = ["--preprocessing.image_size=48", "--preprocessing.mean=0.4,0.5,0.6"]
+
+    found = run(words, tmp_path, "--policies=dense", *small)
+
+    assert found["meta"]["preprocessing"]["image_size"] == 48
+    assert found["meta"]["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
+    backbone = load_backbone("regate_vit_digits", "random", image_size=48)
+    assert found["meta"]["dense_macs"] == BackboneMacs.of(backbone).dense
+
+
+def test_labels_of_other_classes_give_no_accuracy_and_the_table_says_why(
+    words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(SyntheticClips, "class_names", tuple("abcdefghij"))
+
+    found = run(words, tmp_path, "--policies=dense,hold")
+
+    assert not any("accuracy" in row for row in found["rows"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Accuracy is left out: the data's classes (a, b, c, …) are not those of" in printed
 
 
 def test_policies_without_a_knob_can_be_compared_alone(words, tmp_path):
@@ -225,6 +250,8 @@ def fails(words, capsys):
         (["--timed_frames=-1"], "timed_frames must be 0 or more, got -1"),
         (["--weights=gone.pth"], "no weights file 'gone.pth' for regate_vit_digits: "),
         (["--backbone=resnet18"], "resnet18"),
+        (["--device=tpu"], "the device 'tpu' is not there: give cpu, or cuda on a machine"),
+        (["--preprocessing.image_size=33"], "image_size 33 cannot be cut into the patches of"),
         (["--data.num_frames=1"], "a policy is calibrated on clips of at least two frames"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from policy import device
 from policy.compare import timing
 from policy.compare.timing import Timed, latencies
 from policy.policies import build_gate
@@ -25,7 +26,7 @@ def test_the_dense_first_frame_is_not_counted_and_policies_take_turns(
     monkeypatch.setattr(
         timing, "_step", lambda _, entry: step_of(entry.policy, costs[entry.policy])
     )
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
     told = []
 
     found = latencies(
