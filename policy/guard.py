@@ -142,7 +142,7 @@ class Watch:
             moved=like.new_full((streams, cuts), torch.inf),
             age=like.new_zeros(streams, aged, dtype=torch.int32),
             pending=like.new_zeros(streams, cuts),
-            running=like.new_full((streams, checked), torch.nan),
+            running=like.new_full((streams, checked), torch.nan, dtype=torch.float32),
         )
 
     def checks(self, frame: Tensor) -> Tensor | None:
@@ -208,12 +208,11 @@ class Watch:
         distance, agrees = self._distance(dense, gated, index)
         running = after.guard.running.clone()
         old = running[index, 0]
-        new = old + WEIGHT * (distance.to(old) - old)
-        running[index, 0] = torch.where(old.isnan(), distance.to(old), new)
+        running[index, 0] = torch.where(old.isnan(), distance, old + WEIGHT * (distance - old))
         report = replace(
             dense.guard,
-            distance=dense.guard.distance.index_copy(0, index, distance.to(dense.guard.distance)),
-            agrees=dense.guard.agrees.index_copy(0, index, agrees.to(dense.guard.agrees)),
+            distance=dense.guard.distance.index_copy(0, index, distance),
+            agrees=dense.guard.agrees.index_copy(0, index, agrees),
             running=running[:, 0],
         )
         macs = dense.macs.index_add(0, index.cpu(), gated.macs)
@@ -245,10 +244,10 @@ class Watch:
         logits = dense.logits[index]
         if not self.backbone.num_classes:
             near = F.cosine_similarity(dense.features[index], gated.features, dim=-1)
-            return 1 - near, torch.full_like(near, torch.nan)
+            return (1 - near).float(), torch.full_like(near, torch.nan, dtype=torch.float32)
         same = logits.argmax(-1) == gated.logits.argmax(-1)
         # Near 0 single precision would leave noise on both sides of it.
-        return kl_to_dense(logits.double(), gated.logits.double()), same
+        return kl_to_dense(logits.double(), gated.logits.double()).float(), same.float()
 
 
 def _checked_room(guard: Guard, macs: BackboneMacs, gate: Gate, beside: float) -> int:
