@@ -44,7 +44,7 @@ EXAMPLES = """\
   regate fit --config configs/gumbel/synthetic.yaml
   regate fit --config configs/gumbel/folder.yaml --data.root my_videos/
   regate fit --run_dir runs/mine --ckpt_path last        (go on after a stop or a crash)
-  regate test --ckpt_path runs/mine/checkpoints/last.ckpt
+  regate test --ckpt_path runs/mine/checkpoints/best.ckpt
   regate stream my.mp4 --gate gate.safetensors --budget 0.25 --overlay out.mp4
   regate compare --config configs/compare/synthetic.yaml --budgets 0.1,0.25,0.5"""
 

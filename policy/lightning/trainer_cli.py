@@ -16,6 +16,7 @@ from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.arguments import OneSentenceErrors, configs_first, with_lists_in_brackets
 from policy.atomic import check_writable
+from policy.lightning.best import KeepBest, keeps_best
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
 from policy.lightning.keep_config import KeepConfig
 from policy.lightning.last import keep_last, keeps_last
@@ -47,8 +48,9 @@ class RegateCLI(LightningCLI):
     ``--run_dir`` sets where checkpoints, logs and configs lie. Without it the folder is
     ``runs/<data.name>/<model.run_name>/seed<k>``, where a task's ``run_name`` is
     ``<backbone>/<policy>``. Always there: atomic checkpoint files, ``last.ckpt``, the NaN guard,
-    noise seeded by step, the kept config, and for a module with a gate its decisions drawn at
-    each validation of a fit. ``predict`` writes ``predictions.jsonl`` into the folder.
+    noise seeded by step, the kept config, for a module that says what it is ``ranked_by`` also
+    ``best.ckpt``, and for one with a gate its decisions drawn at each validation of a fit.
+    ``predict`` writes ``predictions.jsonl`` into the folder.
     """
 
     @staticmethod
@@ -117,8 +119,12 @@ class RegateCLI(LightningCLI):
         if seed is not False:
             callbacks.append(SeedEachStep(seed))
         given = _as_list(config["callbacks"])
-        if config["enable_checkpointing"] is not False and not any(map(keeps_last, given)):
+        saves = config["enable_checkpointing"] is not False
+        if saves and not any(map(keeps_last, given)):
             callbacks += keep_last()
+        ranked_by = getattr(self.model, "ranked_by", None)
+        if saves and ranked_by and not any(map(keeps_best, given)):
+            callbacks.append(KeepBest(ranked_by))
         drawn = self.subcommand == "fit" and hasattr(self.model, "val_example")
         if drawn and not any(isinstance(callback, RecomputeVisuals) for callback in given):
             callbacks.append(RecomputeVisuals())

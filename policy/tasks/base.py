@@ -21,6 +21,7 @@ from policy.calibration import calibrate, spread_clips
 from policy.gate_file import calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
+from policy.lightning.best import load_best
 from policy.provenance import command
 from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
 
@@ -48,6 +49,9 @@ class ReuseTask(LightningModule):
     Raises:
         RegateError: If the budget is outside (0, 1], or the backbone cannot be loaded.
     """
+
+    ranked_by = "val/kl_minus_threshold"
+    """Which weights of a run are the best: those with the lowest."""
 
     def __init__(
         self,
@@ -201,8 +205,9 @@ class ReuseTask(LightningModule):
         self._commands = list(checkpoint.get("commands", []))
 
     def on_fit_end(self) -> None:
-        """Calibrate the trained gate and write its file."""
+        """Calibrate the best gate of the run and write its file."""
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
+            print(f"weights: {load_best(self.trainer, self.gate, 'gate.')}")
             self.export(Path(self.trainer.default_root_dir) / GATE_FILE, self.data)
 
     def export(self, path: Path, data: ClipDataModule) -> None:

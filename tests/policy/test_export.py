@@ -18,10 +18,10 @@ def fails(words, capsys):
     return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
 
 
-def test_the_last_checkpoint_gives_the_file_that_the_fit_wrote(gumbel_run, tmp_path, capsys):
+def test_the_best_checkpoint_gives_the_file_that_the_fit_wrote(gumbel_run, tmp_path, capsys):
     out = tmp_path / "new" / "gate.safetensors"
 
-    main(["export", "--ckpt", str(gumbel_run / "checkpoints" / "last.ckpt"), "--out", str(out)])
+    main(["export", "--ckpt", str(gumbel_run / "checkpoints" / "best.ckpt"), "--out", str(out)])
 
     assert capsys.readouterr().out.startswith(f"gate: {out} (")
     ours, theirs = load_file(out), load_file(gumbel_run / "gate.safetensors")

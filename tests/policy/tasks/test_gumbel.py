@@ -98,6 +98,34 @@ def fit(gumbel, tmp_path):
     return run
 
 
+def test_a_fit_ends_with_the_best_gate_where_a_later_one_is_worse(fit, monkeypatch, capsys):
+    def spoiled(task):
+        if task.current_epoch == 1:
+            torch.nn.init.normal_(task.gate.admit[2].weight, std=5.0)
+        task.on_validation_start_as_it_was()
+
+    monkeypatch.setattr(
+        GumbelTask, "on_validation_start_as_it_was", GumbelTask.on_validation_start, raising=False
+    )
+    monkeypatch.setattr(GumbelTask, "on_validation_start", spoiled)
+
+    few = ["--data.train_clips=4", "--data.num_frames=3", "--model.calibration_clips=2"]
+    run = fit("spoiled", *few, "--data.calibration_clips=2")
+
+    first, second = scalars(run)["val/kl_minus_threshold"]
+    assert first < second
+    assert (
+        f"weights: of epoch 1 (step 1), where val/kl_minus_threshold was lowest, {first:.4f}\n"
+        f"gate: {run}/gate.safetensors ("
+    ) in capsys.readouterr().out
+    exported = load_file(run / "gate.safetensors")
+    best, last = (torch.load(run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    for name, value in exported.items():
+        assert torch.equal(value, best["state_dict"][f"gate.{name}"])
+    spoilt = last["state_dict"]["gate.admit.2.weight"]
+    assert not torch.equal(exported["admit.2.weight"], spoilt)
+
+
 def test_the_same_seed_makes_the_same_gate(gumbel_run, fit):
     whole = load_file(gumbel_run / "gate.safetensors")
 
@@ -186,9 +214,9 @@ def test_what_the_run_was_calibrated_to_is_what_is_tested(copied, monkeypatch, c
         base, "calibrate", lambda *words: (calibrated.append(1), calibrate(*words))[1]
     )
 
-    main(["test", "--ckpt_path", str(copied / "checkpoints" / "last.ckpt")])
+    main(["test", "--ckpt_path", str(copied / "checkpoints" / "best.ckpt")])
     assert not calibrated
-    main(["test", "--ckpt_path", str(copied / "checkpoints" / "step=2.ckpt")])  # another gate
+    main(["test", "--ckpt_path", str(copied / "checkpoints" / "step=1.ckpt")])  # another gate
     assert calibrated
 
 

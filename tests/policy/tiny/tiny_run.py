@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from datamodules.errors import RegateError
 from datamodules.loader import TrainingLoader, eval_loader
 from datamodules.records import Clip, ClipBatch
+from policy.lightning.best import load_best
 
 
 class TinyClips(Dataset[Clip]):
@@ -115,3 +116,25 @@ class TinyTask(LightningModule):
         if self.journal is not None:
             with self.journal.open("a") as file:
                 file.write(line + "\n")
+
+
+class RankedTask(TinyTask):
+    """TinyTask whose validations give what they are told to.
+
+    Args:
+        scores: Of each epoch, in order.
+        target: As of TinyTask.
+    """
+
+    ranked_by = "val/score"
+
+    def __init__(self, scores: list[float], target: float = 2.0) -> None:
+        super().__init__(target)
+        self.scores = scores
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/score", self.scores[self.current_epoch], sync_dist=True)
+
+    def on_fit_end(self) -> None:
+        print(f"weights: {load_best(self.trainer, self, '')}")
+        self.write(f"end {self.weight.tolist()}")
