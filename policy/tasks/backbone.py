@@ -15,6 +15,7 @@ from backbones.loading import untrained
 from backbones.preprocessing import Preprocessing, check_channels, resolve
 from datamodules.records import ClipBatch
 from policy.atomic import atomic_write
+from policy.tasks.schedule import check_has_end
 
 
 class BackboneTask(LightningModule):
@@ -58,6 +59,11 @@ class BackboneTask(LightningModule):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
         self.accuracy = MulticlassAccuracy(self.model.num_classes, average="micro")
+
+    def setup(self, stage: str) -> None:
+        """Refuse a training without end before anything is computed."""
+        if stage == "fit":
+            check_has_end(self.trainer)
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 frames [b, c, h, w] → logits [b, k]."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from backbones.loading import load_backbone
@@ -22,8 +21,10 @@ from policy.gate_file import calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
 from policy.lightning.best import load_best
+from policy.lightning.hparams import announce
 from policy.provenance import command
 from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
+from policy.tasks.schedule import check_has_end
 
 GATE_FILE = "gate.safetensors"
 READ_AT = (0.1, 0.2, 0.35)
@@ -94,13 +95,16 @@ class ReuseTask(LightningModule):
             raise RegateError("a gate is trained on a datamodules.ClipDataModule: pass one as data")
         return module
 
+    def setup(self, stage: str) -> None:
+        """Refuse a training without end before anything is computed."""
+        if stage == "fit":
+            check_has_end(self.trainer)
+
     def on_fit_start(self) -> None:
         """Calibrate the yardstick, and tell TensorBoard which metrics rank runs."""
         self._commands += [command()] if command() else []
         self._measure_yardstick()
-        if isinstance(self.logger, TensorBoardLogger):
-            waiting = {"hp/kl_minus_threshold": float("nan"), "hp/spent": float("nan")}
-            self.logger.log_hyperparams(_flat(dict(self.hparams)), waiting)
+        announce(self.logger, dict(self.hparams), ("hp/kl_minus_threshold", "hp/spent"))
 
     def on_validation_start(self) -> None:
         """Calibrate the yardstick where validation runs on its own."""
@@ -283,15 +287,3 @@ def _read(spent: Tensor, kl: Tensor, budget: float) -> float:
     return float(
         np.interp(np.log(budget), spent.log().numpy(), kl.numpy(), left=np.nan, right=np.nan)
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, in values that TensorBoard's hparams accept."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}/")
-        else:
-            plain = isinstance(value, (bool, int, float, str))
-            flat[f"{prefix}{key}"] = value if plain else str(value)
-    return flat
