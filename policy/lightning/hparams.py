@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 
 
-def announce(logger: Logger | None, settings: dict[str, Any], metrics: Sequence[str]) -> None:
+def announce(logger: object, settings: dict[str, Any], metrics: Sequence[str]) -> None:
     """Tell TensorBoard the settings of a run and which metrics will rank it.
 
     Args:
