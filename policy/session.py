@@ -26,6 +26,9 @@ class ReuseSession:
     and serving all run through ``step``; only the execution differs, and the executions are
     tested equal.
 
+    ``state`` is all that it remembers; assign one to go on from there. "gathered" and "compact"
+    write into its tensors in place, so a copy to keep needs ``session.state.clone()``.
+
     Args:
         backbone: From ``load_backbone``.
         gate: From ``load_gate`` or ``policy.gates``.
