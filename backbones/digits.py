@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 WEIGHTS = Path(__file__).parent.parent / "checkpoints" / "regate_vit_digits.safetensors"
 
@@ -44,6 +44,10 @@ def regate_vit_digits(pretrained: bool = False, **kwargs: Any) -> VisionTransfor
         "global_pool": "max",
     }
     model: VisionTransformer = build_model_with_cfg(
-        VisionTransformer, "regate_vit_digits", pretrained, **(settings | kwargs)
+        VisionTransformer,
+        "regate_vit_digits",
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,  # resamples the positions to the image size
+        **(settings | kwargs),
     )
     return model

@@ -182,6 +182,13 @@ class TestPretrainedWeights:
         with pytest.raises(RegateError, match="timm has no pretrained weights for vit_giant_patch"):
             load_backbone("vit_giant_patch14_224")
 
+    def test_the_embedded_default_takes_another_image_size(self):
+        usual, large = (load_backbone("regate_vit_digits", image_size=size) for size in (None, 128))
+
+        assert (usual.grid, large.grid) == ((12, 12), (16, 16))
+        assert large.fingerprint == usual.fingerprint
+        assert large(torch.zeros(1, 3, 128, 128)).shape == (1, 10)
+
 
 class TestNames:
     def test_an_unknown_name_is_refused_with_what_comes_close(self):
