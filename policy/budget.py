@@ -14,15 +14,17 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Calibration:
-    """Mean spent over the calibration videos' later frames, at a series of knobs.
+    """Mean spent over the calibration videos' later frames, at a series of settings.
 
-    A budget picks the knob whose mean spent equals it; one stream may differ.
+    A budget picks the setting whose mean spent equals it; one stream may differ. A setting is the
+    policy's knob and its pace, the share of frames that are looked at.
 
     Args:
         spent: Fractions of the dense frame's MACs, ascending.
         knobs: The policy's knob at each.
         floor: Smallest spent the policy can reach: embedding, head, prefix tokens, gate.
         source: What it was measured on, for people.
+        paces: At each, in (0, 1]; none where every frame is looked at.
 
     Raises:
         ValueError: If there are no points, or ``spent`` does not ascend from above 0.
@@ -32,11 +34,14 @@ class Calibration:
     knobs: tuple[float, ...]
     floor: float
     source: str = ""
+    paces: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what ``knob`` relies on."""
         if not self.spent or len(self.spent) != len(self.knobs):
             raise ValueError("a calibration needs one knob per spent, and at least one of each")
+        if self.paces and len(self.paces) != len(self.spent):
+            raise ValueError("a calibration with paces needs one per spent")
         if self.spent[0] <= 0 or any(b <= a for a, b in pairwise(self.spent)):
             raise ValueError(f"calibrated spent must ascend from above 0, got {self.spent}")
 
@@ -59,6 +64,13 @@ class Calibration:
         Raises:
             RegateError: If the budget is outside (0, 1] or under what the policy reaches.
         """
+        return self._read(budget, self.knobs)
+
+    def pace(self, budget: float) -> float:
+        """The share of frames to look at for a budget; as ``knob``."""
+        return self._read(budget, self.paces or (1.0,) * len(self.spent))
+
+    def _read(self, budget: float, column: tuple[float, ...]) -> float:
         check_budget(budget)
         if not self.reaches(budget):
             raise RegateError(
@@ -66,13 +78,14 @@ class Calibration:
                 f"head, prefix tokens and the gate itself cost {self.floor:.4g}): "
                 f"ask for {self.lowest:.4g} or more"
             )
-        return float(np.interp(np.log(budget), np.log(self.spent), self.knobs))
+        return float(np.interp(np.log(budget), np.log(self.spent), column))
 
     def to_json(self) -> dict[str, Any]:
         """For a gate file's metadata."""
         return {
             "spent": list(self.spent),
             "knobs": list(self.knobs),
+            "paces": list(self.paces),
             "floor": self.floor,
             "source": self.source,
         }
@@ -80,7 +93,13 @@ class Calibration:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Inverse of ``to_json``."""
-        return cls(tuple(value["spent"]), tuple(value["knobs"]), value["floor"], value["source"])
+        return cls(
+            tuple(value["spent"]),
+            tuple(value["knobs"]),
+            value["floor"],
+            value["source"],
+            tuple(value.get("paces", ())),  # files from before there were paces have none
+        )
 
 
 def check_budget(budget: float) -> None:

@@ -161,6 +161,7 @@ def spent_per_clip(
     clips: Sequence[Tensor],
     knobs: FloatArray,
     advance: Callable[[], None] = lambda: None,
+    pace: float = 1.0,
 ) -> FloatArray:
     """Mean spent of each clip's frames after the first, at each knob, [clips, knobs].
 
@@ -170,11 +171,12 @@ def spent_per_clip(
         clips: uint8 [t, c, h, w], of at least two frames each.
         knobs: [k], run side by side.
         advance: Called after each clip.
+        pace: Share of frames looked at.
     """
     rows = []
     for frames in clips:
         session = ReuseSession(backbone, gate, execution="dry" if gate.runs_dry else "auto")
-        session.knob = torch.tensor(knobs, dtype=torch.float32)
+        session.knob, session.pace = torch.tensor(knobs, dtype=torch.float32), pace
         total = torch.zeros(len(knobs), dtype=torch.float64)
         for index, frame in enumerate(backbone.normalize(frames)):
             result = session.step(frame.expand(len(knobs), *frame.shape))

@@ -68,6 +68,7 @@ def sweep_clip(
     knobs: Tensor,
     labels: Tensor | None = None,
     seed: int = 0,
+    paces: Tensor | float = 1.0,
 ) -> SweptClip:
     """Run a gate on one clip at several knobs and hold it against the dense model.
 
@@ -80,13 +81,14 @@ def sweep_clip(
         labels: Class per frame, int64 [t], -1 where unlabelled; None without labels that belong
             to the backbone's classes.
         seed: Of random policies.
+        paces: Share of frames looked at, [k] or one for all.
 
     Returns:
         Spent and the metrics kl, agreement, agreement_top5, cosine, cosine_worst5, cosine_pooled,
         excess_flips and, with labels, accuracy.
     """
     session = ReuseSession(backbone, gate, seed=seed)
-    session.knob = knobs
+    session.knob, session.pace = knobs, paces
     count = len(knobs)
     spent, logits, features, near = [], [], [], []
     for index, frame in enumerate(frames):

@@ -16,11 +16,15 @@ from policy.records import FrameResult
 from policy.relax import Relaxation
 from policy.reuse.base import FrameGate, for_gates
 from policy.reuse.executions import Execution, mechanism
+from policy.signals import due
 from policy.state import GateState, SessionState
 
 
 class ReuseSession:
     """Runs a frozen backbone on video, recomputing only what the gate selects.
+
+    Two settings, both of a budget: ``knob`` is the gate's own, and ``pace`` is the share of frames
+    that are looked at at all, evenly spread; the others repeat the last output at 0 MACs.
 
     The first frame of a stream, and the first after ``reset()``, is dense. Training, comparison
     and serving all run through ``step``; only the execution differs, and the executions are
@@ -68,7 +72,9 @@ class ReuseSession:
         self.relaxation = relaxation
         self.seed = seed
         self.state: SessionState | None = None
-        self.knob: float | Tensor = gate.knob  # a tensor gives each stream its own, [s]
+        # Both floats, or tensors that give each stream its own, [s].
+        self.knob: float | Tensor = gate.knob
+        self.pace: float | Tensor = 1.0
         self._trains = execution == "masked"
         self._mechanism = mechanism(gate.masks, execution)
         self._watch = Watch(guard or OFF, backbone, self.macs, gate)
@@ -86,7 +92,7 @@ class ReuseSession:
     @budget.setter
     def budget(self, budget: float | None) -> None:
         if budget is None:
-            self.knob = self.gate.knob
+            self.knob, self.pace = self.gate.knob, 1.0
         else:
             check_budget(budget)
             if self.gate.calibration is None:
@@ -95,6 +101,7 @@ class ReuseSession:
                     "be turned into its knob: pass budget=None, or load a calibrated gate file"
                 )
             self.knob = self.gate.calibration.knob(budget)
+            self.pace = self.gate.calibration.pace(budget)
         self._budget = budget
 
     @property
@@ -172,11 +179,24 @@ class ReuseSession:
         self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor
     ) -> tuple[SessionState, FrameResult]:
         """One frame; ``whole`` are the streams that are dense whatever the gate says, bool [s]."""
-        held = self.gate.hold(state.gate, knob)
+        held = self._held(state, knob)
         if held is None:
-            return self._compute(frames, state, knob, whole)
+            after, result = self._compute(frames, state, knob, whole)
+            # Outputs kept for an earlier pace must not be repeated at a later one.
+            return (_with_outputs(after, result) if state.logits.numel() else after), result
         held = held & ~whole & ~self._watch.wakes(state.guard)
         return self._compute_some(frames, state, knob, whole, held)
+
+    def _held(self, state: SessionState, knob: Tensor) -> Tensor | None:
+        """Streams that repeat their output, by gate or by pace; None where none can."""
+        held = self.gate.hold(state.gate, knob)
+        if not isinstance(self.pace, Tensor) and self.pace >= 1:
+            return held
+        pace = torch.as_tensor(self.pace, dtype=torch.float64, device=knob.device)
+        waits = ~due(state.gate.frame, pace, 0.0)
+        # A pace that is set in mid-stream finds no output to repeat yet.
+        waits = waits & (state.logits.numel() > 0)
+        return waits if held is None else held | waits
 
     def _compute(
         self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor

@@ -1,0 +1,79 @@
+"""Which share of the frames to look at, measured per budget."""
+
+import numpy as np
+import pytest
+import torch
+
+from policy.budget import Calibration
+from policy.calibration import calibrate, spent_per_clip
+from policy.gates import ThresholdGate
+from policy.pacing import PACES, with_paces
+from policy.quality import dense_clip, sweep_clip
+
+ASKED = (0.1, 0.2, 0.35)
+
+
+@pytest.fixture(scope="module")
+def tables(digits, digit_clips):
+    plain = calibrate(digits, ThresholdGate(), digit_clips, ASKED)
+    return plain, with_paces(digits, ThresholdGate(), digit_clips, plain)
+
+
+def mean_kl(backbone, clips, knob, pace):
+    found = []
+    for clip in clips:
+        frames = backbone.normalize(clip)
+        swept = sweep_clip(
+            backbone,
+            ThresholdGate(),
+            frames,
+            dense_clip(backbone, frames),
+            torch.tensor([knob]),
+            paces=pace,
+        )
+        found.append(float(swept.metrics["kl"]))
+    return np.mean(found)
+
+
+def test_budgets_are_met_at_the_chosen_pace(tables, digits, digit_clips):
+    _, paced = tables
+    for budget in ASKED:
+        knob, pace = paced.knob(budget), paced.pace(budget)
+        spent = spent_per_clip(digits, ThresholdGate(), digit_clips, np.array([knob]), pace=pace)
+        assert spent.mean() == pytest.approx(budget, rel=0.06)
+
+
+def test_no_budget_gets_worse_than_at_every_frame(tables, digits, digit_clips):
+    plain, paced = tables
+    for budget in ASKED:
+        ours = mean_kl(digits, digit_clips, paced.knob(budget), paced.pace(budget))
+        theirs = mean_kl(digits, digit_clips, plain.knob(budget), 1.0)
+        assert ours <= theirs * 1.05
+
+
+def test_it_reaches_below_the_floor_of_every_frame(tables):
+    plain, paced = tables
+    assert paced.lowest < plain.lowest
+    assert paced.floor < plain.floor
+    assert set(paced.paces) <= set(PACES)
+    assert paced.knob(1.0) == plain.knob(1.0) and paced.pace(1.0) == 1.0
+
+
+def test_still_videos_need_no_second_look(digits, digit_clips):
+    still = [clip[:1].expand(6, -1, -1, -1) for clip in digit_clips[:2]]
+    moving = digit_clips[:2]
+    plain = calibrate(digits, ThresholdGate(), moving, ASKED)
+    # A change in the middle, and nothing after it: skipping frames can only find it later.
+    jump = [torch.cat([a[:3], b[3:]]) for a, b in zip(still, still[::-1], strict=True)]
+    paced = with_paces(digits, ThresholdGate(), jump, plain)
+    assert paced.pace(0.9) == 1.0
+
+
+def test_a_table_keeps_its_paces_in_a_file(tables):
+    _, paced = tables
+    assert Calibration.from_json(paced.to_json()) == paced
+
+
+def test_tables_from_before_look_at_every_frame():
+    value = {"spent": [0.2, 0.5], "knobs": [1.0, 0.0], "floor": 0.1, "source": ""}
+    assert Calibration.from_json(value).pace(0.3) == 1.0
