@@ -22,6 +22,7 @@ from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
 from policy.lightning.best import load_best
 from policy.lightning.hparams import announce
+from policy.pacing import with_paces
 from policy.provenance import command
 from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
 from policy.tasks.schedule import check_has_end
@@ -221,10 +222,10 @@ class ReuseTask(LightningModule):
             RegateError: If there are no such clips, or the file cannot be written.
         """
         self.gate.eval()
-        self.gate.calibration = self._calibrated(data)
-        # Served without a budget, the gate spends this one; a floor may lie above it.
-        asked = max(self.budget, self.gate.calibration.lowest)
-        self.gate.knob = self.gate.calibration.knob(asked)
+        plain, self.gate.calibration = self._calibrated(data)
+        # Served without a budget, the gate looks at every frame and spends this one; a floor may
+        # lie above it.
+        self.gate.knob = plain.knob(max(self.budget, plain.lowest))
         save_gate(path, self.gate, self.backbone, " && ".join(self._commands))
         size = path.stat().st_size / 1000
         print(f"gate: {path} ({size:.1f} kB, budgets {self.gate.calibration.lowest:.3f} to 1)")
@@ -232,12 +233,14 @@ class ReuseTask(LightningModule):
     def _served(self, batch: ClipBatch) -> Iterator[tuple[SweptClip, DenseClip]]:
         """Each clip of a batch at ``budget``, as the exported gate would serve it."""
         if self.gate.calibration is None:
-            self.gate.calibration = self._calibration_of_run() or self._calibrated(self.data)
+            self.gate.calibration = self._calibration_of_run() or self._calibrated(self.data)[1]
         knob = torch.tensor([self.gate.calibration.knob(self.budget)], device=self.device)
+        pace = self.gate.calibration.pace(self.budget)
         for frames in batch.frames:
             normalised = self.backbone.normalize(frames)
             dense = dense_clip(self.backbone, normalised)
-            yield sweep_clip(self.backbone, self.gate, normalised, dense, knob), dense
+            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob, paces=pace)
+            yield swept, dense
 
     def _calibration_of_run(self) -> Calibration | None:
         """That in the run's gate file, if it holds this very gate on such frames.
@@ -255,10 +258,12 @@ class ReuseTask(LightningModule):
         )
         return gate.calibration if same else None
 
-    def _calibrated(self, data: ClipDataModule) -> Calibration:
+    def _calibrated(self, data: ClipDataModule) -> tuple[Calibration, Calibration]:
+        """Looking at every frame, and at the pace that keeps closest to dense per budget."""
         clips = spread_clips(data, self.calibration_clips)
         source = f"{data.name}, {len(clips)} calibration clips"
-        return calibrate(self.backbone, self.gate, clips, (*READ_AT, self.budget), source)
+        plain = calibrate(self.backbone, self.gate, clips, (*READ_AT, self.budget), source)
+        return plain, with_paces(self.backbone, self.gate, clips, plain)
 
     def _mean_curve(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Mean over the clips of all processes, by ascending spent, each float64 [k]."""
