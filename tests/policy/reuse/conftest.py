@@ -24,15 +24,18 @@ class RandomlyReleasing(Gate):
         draws = [uniform_noise(state.seed, state.frame, block, count) for block in range(12)]
         noise = torch.stack(draws, dim=-1)  # [s, p, blocks]
         admitted = noise[..., 0] < view.knob.unsqueeze(1)
-        return Decision(admitted, carry=Carry(noise[..., 0], noise, noise[..., 0], admitted))
+        margin = admitted.to(noise) - 0.5
+        return Decision(admitted, carry=Carry(noise[..., 0], noise, noise[..., 0], margin))
 
     def release(self, block, tokens, carry, relaxation):
-        stays = carry.decision & (carry.content[..., block] < 0.6)
-        return Decision(stays, carry=Carry(carry.score, carry.content, carry.noise, stays))
+        margin = torch.minimum(carry.margin, 0.6 - carry.content[..., block])
+        carry = Carry(carry.score, carry.content, carry.noise, margin)
+        return Decision(margin > 0, carry=carry)
 
 
 def make_gate(kind, backbone):
     if kind == "learned":
+        torch.manual_seed(0)  # whatever ran before, some patches are released
         gate = LearnedGate(backbone.dim, backbone.depth, knob_mean=1.0).to(backbone.mean)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():

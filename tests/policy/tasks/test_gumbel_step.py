@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from datamodules.records import ClipBatch
 from policy.losses import distortion
 from policy.quality import dense_clip
 from policy.relax import Relaxation
@@ -52,14 +53,43 @@ def test_the_gradients_have_the_sign_of_the_differences(task, digit_clips):
         assert gradient.item() == pytest.approx(difference.item(), rel=0.3)
 
 
-def test_the_price_rises_over_the_budget_and_falls_under_it(task):
-    task.log_price.zero_()
+def test_a_knob_rises_over_the_budget_and_falls_under_it(task):
+    task.knobs.zero_()
     task.excess.zero_()
     task.all_gather = lambda values: values  # of a Trainer with one process
 
-    task._move_prices(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([0, 1, 2]))
+    task._move_knobs(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([0, 1, 2]))
 
-    assert task.log_price[:4].tolist() == pytest.approx([0.0025, -0.0025, 0, 0])
+    assert task.knobs[:4].tolist() == pytest.approx([0.005, -0.005, 0, 0])
+
+
+def test_at_the_price_read_off_it_the_knob_gains_nothing(task, digit_clips):
+    """So that a push on all patches alike, which is what a knob is, cancels out."""
+    task.all_gather = lambda values: values
+    task.unit.fill_(2.0)
+    task.knobs.fill_(-1.0)
+    task.price.restart(torch.zeros(8, dtype=torch.float64), weight=0.0)
+    task.log = task.log_dict = lambda *_, **__: None
+    frames = torch.stack(digit_clips[:2])[:, :4]
+    relaxation = Relaxation(temperature=0.5, noise_scale=0.3)
+    task._relaxation = lambda: relaxation
+    batch = ClipBatch(frames, torch.full(frames.shape[:2], -1), ["a", "b"], ["a", "b"])
+
+    def slope():
+        torch.manual_seed(1)
+        task.training_step(batch, 0).backward()
+        bins = task._drawn.bins
+        return bins, task._drawn.knob.grad
+
+    task.knob_rate = 0.0
+    bins, before = slope()
+    assert (before != 0).all()
+    task.on_after_backward()
+    bins, after = slope()
+
+    # Two clips may have drawn one budget, and share its price.
+    total = torch.zeros(8, dtype=after.dtype).index_add(0, bins, after)
+    assert total[bins].abs().max() < 1e-9 * before.abs().max() or (task.price(bins) == 0).any()
 
 
 def test_the_spent_that_is_trained_is_the_counted_one(task, digit_clips):
