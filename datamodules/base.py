@@ -8,6 +8,7 @@ from typing import Literal
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.disturbance import Disturbance
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.loader import TrainingLoader, eval_loader
@@ -41,6 +42,26 @@ class ClipDataset(Dataset[Clip]):
         """Decode or render one clip."""
 
 
+class DisturbedClips(ClipDataset):
+    """Clips of another dataset, disturbed; each keeps its frames as they were in ``clean``.
+
+    Args:
+        clips: As they are.
+        disturbance: Applied to the frames of each.
+    """
+
+    def __init__(self, clips: ClipDataset, disturbance: Disturbance) -> None:
+        """Take over the names and groups."""
+        super().__init__(clips.names, clips.groups)
+        self.clips = clips
+        self.disturbance = disturbance
+
+    def __getitem__(self, draw: int) -> Clip:
+        """Disturb one clip."""
+        clip = self.clips[draw]
+        return clip._replace(frames=self.disturbance(clip.frames, clip.name), clean=clip.frames)
+
+
 class ClipDataModule(LightningDataModule):
     """Clips in three splits: to train a gate, to calibrate it, to compare it.
 
@@ -50,6 +71,7 @@ class ClipDataModule(LightningDataModule):
         batch_size: Clips per batch.
         num_workers: Processes that decode beside the main one; 0 decodes in it.
         seed: Fixes the order and the content of the training clips.
+        disturbance: Of the frames of all splits; None leaves them as they are.
     """
 
     name: str = ""
@@ -59,7 +81,13 @@ class ClipDataModule(LightningDataModule):
     resize_crop: ResizeCrop | None = None
     """The backbone's geometry; None keeps the frames at their native size."""
 
-    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        disturbance: Disturbance | None = None,
+    ) -> None:
         """Check the arguments that all sources share."""
         super().__init__()
         if batch_size < 1:
@@ -71,22 +99,37 @@ class ClipDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.disturbance = disturbance
+        self.name = self.named(self.name)
+
+    def dataset(self, split: Split) -> ClipDataset:
+        """The clips of one split, disturbed if so asked; calls ``setup`` if nobody has."""
+        return self.disturbed(self.undisturbed(split))
 
     @abstractmethod
-    def dataset(self, split: Split) -> ClipDataset:
-        """The clips of one split; calls ``setup`` if nobody has."""
+    def undisturbed(self, split: Split) -> ClipDataset:
+        """The clips of one split as they are; calls ``setup`` if nobody has."""
+
+    def disturbed(self, clips: ClipDataset) -> ClipDataset:
+        """Clips under the disturbance of this data, if there is one."""
+        return clips if self.disturbance is None else DisturbedClips(clips, self.disturbance)
+
+    def named(self, source: str) -> str:
+        """Name of this data: a source's, with the disturbance, so that runs do not mix."""
+        return source if self.disturbance is None else f"{source}-{self.disturbance}"
 
     def describe(self) -> dict[str, Json]:
         """What a results file needs to say which clips were used.
 
         Returns:
-            Name, seed, clips and groups per split, and per split the sha256 over the sorted
-            clip names.
+            Name, seed, disturbance, clips and groups per split, and per split the sha256 over the
+            sorted clip names.
         """
         datasets = {split: self.dataset(split) for split in SPLITS}
         return {
             "name": self.name,
             "seed": self.seed,
+            "disturbance": None if self.disturbance is None else {**self.disturbance.describe()},
             "clips": {split: len(clips) for split, clips in datasets.items()},
             "groups": {split: len(set(clips.groups)) for split, clips in datasets.items()},
             "fingerprint": {split: _sha256(clips.names) for split, clips in datasets.items()},

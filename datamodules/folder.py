@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.base import ClipDataModule, Json, Split
 from datamodules.containers import VideoInfo, probe
+from datamodules.disturbance import Disturbance
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.index import VideoEntry, find_videos
@@ -40,6 +41,7 @@ class VideoFolder(ClipDataModule):
         num_workers: Processes that decode beside the main one.
         seed: Fixes the order and the windows of training.
         split: How to deal out videos whose split is not stated.
+        disturbance: Noise, Flicker or Recompression of all clips.
 
     Raises:
         RegateError: If a count is smaller than 1 or ``fps`` is not positive.
@@ -57,9 +59,10 @@ class VideoFolder(ClipDataModule):
         num_workers: int = 0,
         seed: int = 0,
         split: SplitOptions = SplitOptions(),  # noqa: B008  # frozen
+        disturbance: Disturbance | None = None,
     ) -> None:
         """Check the arguments; the folder is read in ``setup``."""
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, seed, disturbance)
         if num_frames < 1:
             raise RegateError(f"num_frames must be at least 1, got {num_frames}.")
         if clips_per_video < 1:
@@ -73,7 +76,7 @@ class VideoFolder(ClipDataModule):
         self.fps = fps
         self.clips_per_video = clips_per_video
         self.split = split
-        self.name = self.root.resolve().name
+        self.name = self.named(self.root.resolve().name)
         self._entries: list[VideoEntry] = []
         self._videos: list[Video] = []
         self._clips: dict[tuple[Split | None, ResizeCrop], VideoClips] = {}
@@ -106,7 +109,7 @@ class VideoFolder(ClipDataModule):
         self.class_names = tuple(labels)
         self._entries, self._videos = entries, videos
 
-    def dataset(self, split: Split) -> VideoClips:
+    def undisturbed(self, split: Split) -> VideoClips:
         """The clips of one split.
 
         Raises:
@@ -129,7 +132,8 @@ class VideoFolder(ClipDataModule):
     def predict_dataloader(self) -> DataLoader[Clip]:
         """Every video of the folder, whatever its split, exactly once."""
         self.setup()
-        return eval_loader(self._dataset(None), self.batch_size, self.num_workers)
+        clips = self.disturbed(self._dataset(None))
+        return eval_loader(clips, self.batch_size, self.num_workers)
 
     def _look_into(self, entry: VideoEntry) -> VideoInfo:
         """Probe a file and decode its first frame.

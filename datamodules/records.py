@@ -19,6 +19,8 @@ class Clip(NamedTuple):
     group: str
     """The scene it shows. Clips of one group are not independent: a group never straddles
     two splits, and intervals are taken over groups."""
+    clean: Tensor | None = None
+    """The frames before a disturbance, uint8 [t, c, h, w]; None where nothing disturbs them."""
 
 
 class ClipBatch(NamedTuple):
@@ -30,13 +32,17 @@ class ClipBatch(NamedTuple):
     """int64 [b, t]; -1 where unlabelled."""
     names: list[str]
     groups: list[str]
+    clean: Tensor | None = None
+    """uint8 [b, t, c, h, w], before a disturbance; None where nothing disturbs them."""
 
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:
     """Stack clips of equal length and size into one batch."""
+    clean = [clip.clean for clip in clips if clip.clean is not None]
     return ClipBatch(
         frames=torch.stack([clip.frames for clip in clips]),
         labels=torch.stack([clip.labels for clip in clips]),
         names=[clip.name for clip in clips],
         groups=[clip.group for clip in clips],
+        clean=torch.stack(clean) if clean else None,
     )

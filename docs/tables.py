@@ -29,6 +29,10 @@ def print_run(meta: dict[str, Any]) -> None:
         f"| {meta['commit'][:8]} | {meta['machine']} | {len(meta['gates'])} | {meta['clips']} | "
         f"{meta['groups']} | {meta['dense_macs'] / 1e6:.1f} M |\n"
     )
+    if meta["data"].get("disturbance"):
+        kind, *settings = meta["data"]["disturbance"].items()
+        told = ", ".join(f"{name} {value}" for name, value in settings)
+        print(f"{kind[1]} ({told}). KL, agreement and cosine are to {meta['reference']}.\n")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

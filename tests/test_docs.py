@@ -142,6 +142,22 @@ def script(name):
     return module
 
 
+def test_the_tables_of_a_comparison_name_its_disturbance(capsys):
+    meta = {
+        "command": "regate compare", "commit": "0123456789", "machine": "two cores", "gates": [],
+        "split": "test", "clips": 4, "groups": 2, "dense_macs": 1e9, "reference": "the clean ones",
+        "data": {"disturbance": None},
+    }  # fmt: skip
+
+    script("tables").print_run(meta)
+    assert "the clean ones" not in capsys.readouterr().out
+
+    meta["data"]["disturbance"] = {"kind": "Noise", "sigma": 1.5, "seed": 0}
+    script("tables").print_run(meta)
+    told = "Noise (sigma 1.5, seed 0). KL, agreement and cosine are to the clean ones."
+    assert told in capsys.readouterr().out.splitlines()
+
+
 def test_screenshots_without_a_browser_say_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(

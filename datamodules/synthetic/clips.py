@@ -5,6 +5,7 @@ import hashlib
 import torch
 
 from datamodules.base import SPLITS, ClipDataModule, ClipDataset, Json, Split
+from datamodules.disturbance import Disturbance
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import Clip
@@ -34,6 +35,7 @@ class SyntheticClips(ClipDataModule):
         batch_size: Clips per batch.
         num_workers: Processes that render beside the main one.
         seed: Fixes every clip.
+        disturbance: Noise, Flicker or Recompression of all clips, on top of what busy ones have.
 
     Raises:
         RegateError: If a count is smaller than 1.
@@ -51,9 +53,10 @@ class SyntheticClips(ClipDataModule):
         batch_size: int = 8,
         num_workers: int = 0,
         seed: int = 0,
+        disturbance: Disturbance | None = None,
     ) -> None:
         """Check the counts; nothing is rendered before it is asked for."""
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, seed, disturbance)
         counts = {
             "num_frames": num_frames,
             "train_clips": train_clips,
@@ -74,7 +77,7 @@ class SyntheticClips(ClipDataModule):
         """Also how long the clips are."""
         return super().describe() | {"num_frames": self.num_frames}
 
-    def dataset(self, split: Split) -> ClipDataset:
+    def undisturbed(self, split: Split) -> ClipDataset:
         """The clips of one split."""
         resize = None
         if self.resize_crop and self.resize_crop.size != (FRAME_SIDE, FRAME_SIDE):

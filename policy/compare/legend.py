@@ -13,6 +13,7 @@ def legend_lines(results: Results) -> list[str]:
         f"{_count(meta.get('groups'), 'group')}. spent: fraction of the "
         f"{si(meta.get('dense_macs'))}MACs of a dense frame, mean over the frames after the "
         "first (1 MAC = 2 FLOPs).",
+        f"KL, agreement and cosine are to {meta.get('reference', 'the dense model')}.",
         f"Intervals: {meta.get('interval')}.",
     ]
     if any(row.budget is not None for row in results.rows):

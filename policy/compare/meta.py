@@ -13,6 +13,9 @@ from policy.compare.runs import Run
 from policy.gate_file import read_metadata
 from policy.provenance import command, commit
 
+REFERENCE = "the dense model on the same frames"
+UNDISTURBED = "the dense model on the undisturbed frames; every row, dense too, sees disturbed ones"
+
 
 def describe(
     model: Backbone, data: ClipDataModule, weights: str, gates: Sequence[str], runs: Sequence[Run]
@@ -33,6 +36,7 @@ def describe(
     return {
         "data": data.describe(),
         "split": "test",
+        "reference": REFERENCE if data.disturbance is None else UNDISTURBED,
         "backbone": model.name,
         "backbone_fingerprint": model.fingerprint,
         "weights": Path(weights).name,

@@ -18,11 +18,11 @@ from policy.quality import DenseClip, dense_clip, sweep_clip
 
 @dataclass(frozen=True)
 class Reference:
-    """A clip and the dense model's output on it.
+    """A clip and the output that every policy on it is held against.
 
     Attributes:
-        clip: As delivered by the data module.
-        dense: The model's outputs.
+        clip: As delivered by the data module; policies run on its frames.
+        dense: The dense model's outputs on the frames before any disturbance.
         labels: int64 [t] where the labels are the backbone's classes, else None.
     """
 
@@ -57,6 +57,10 @@ class ClipSweep:
 def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Iterator[Reference]:
     """Run the dense model once over each clip; every policy is held against these outputs.
 
+    Where frames are disturbed, the reference is what the model says of the undisturbed ones: it
+    is the disturbance that policies should not follow, and the dense model on the disturbed
+    frames is a policy beside them.
+
     One clip at a time, since the patch tokens of a whole split do not fit into memory.
 
     Raises:
@@ -67,7 +71,8 @@ def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Ite
         empty = False
         if len(clip.frames) < 2:
             raise RegateError(f"{clip.name} has one frame; a comparison reads the later ones")
-        dense = dense_clip(backbone, backbone.normalize(clip.frames))
+        clean = clip.frames if clip.clean is None else clip.clean
+        dense = dense_clip(backbone, backbone.normalize(clean))
         yield Reference(clip, dense, clip.labels if labelled else None)
     if empty:
         raise RegateError("the test split has no clips: give the data module more videos")

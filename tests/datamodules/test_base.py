@@ -1,13 +1,14 @@
 import torch
 
 from datamodules.base import SPLITS
+from datamodules.disturbance import Noise
 from datamodules.records import ClipBatch
 from datamodules.synthetic import SyntheticClips
 
 
-def small():
+def small(**settings):
     return SyntheticClips(
-        num_frames=2, train_clips=6, calibration_clips=5, test_clips=4, batch_size=2
+        num_frames=2, train_clips=6, calibration_clips=5, test_clips=4, batch_size=2, **settings
     )
 
 
@@ -45,3 +46,44 @@ def test_worker_processes_give_the_same_clips():
     there = torch.cat([batch.frames for batch in data.train_dataloader()])
 
     assert torch.equal(here, there)
+
+
+def test_a_disturbance_reaches_all_splits_and_keeps_the_clean_frames():
+    plain, noisy = small(), small(disturbance=Noise(4.0))
+
+    for split in SPLITS:
+        for clip, disturbed in zip(plain.dataset(split), noisy.dataset(split), strict=False):
+            assert clip.clean is None
+            assert torch.equal(disturbed.clean, clip.frames)
+            assert (disturbed.frames.float() - clip.frames).std() > 2  # white stays white
+            assert disturbed.name == clip.name
+    for loader in (noisy.train_dataloader(), noisy.val_dataloader(), noisy.predict_dataloader()):
+        batch = next(iter(loader))
+        assert batch.clean.shape == batch.frames.shape
+        assert not torch.equal(batch.clean, batch.frames)
+
+
+def test_disturbed_training_resumes_on_the_same_pixels_also_with_workers():
+    loader = small(disturbance=Noise(4.0)).train_dataloader()
+    whole = list(loader)
+    begun = small(disturbance=Noise(4.0), num_workers=2).train_dataloader()
+    next(iter(begun))
+    resumed = small(disturbance=Noise(4.0), num_workers=2).train_dataloader()
+    resumed.load_state_dict(begun.state_dict())
+
+    rest = list(resumed)
+
+    assert len(rest) == 2
+    for batch, expected in zip(rest, whole[1:], strict=True):
+        assert batch.names == expected.names
+        assert torch.equal(batch.frames, expected.frames)
+        assert torch.equal(batch.clean, expected.clean)
+
+
+def test_disturbed_data_say_so_and_do_not_share_their_name():
+    plain, noisy = small(), small(disturbance=Noise(4.0))
+
+    assert (plain.name, noisy.name) == ("synthetic", "synthetic-noise4")
+    assert plain.describe()["disturbance"] is None
+    assert noisy.describe()["disturbance"] == {"kind": "Noise", "sigma": 4.0, "seed": 0}
+    assert noisy.describe()["fingerprint"] == plain.describe()["fingerprint"]

@@ -6,6 +6,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from datamodules.base import SPLITS
+from datamodules.disturbance import Noise
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder
 from datamodules.geometry import ResizeCrop
@@ -63,6 +64,24 @@ def test_predict_takes_every_video_once_whatever_its_split(folder):
     names = [name for batch in make(folder).predict_dataloader() for name in batch.names]
 
     assert names == [f"{label}/{i}.mp4" for label in ("hug", "kick") for i in range(3)]
+
+
+def test_a_folder_can_be_disturbed_also_to_predict(folder):
+    plain, noisy = make(folder), make(folder, disturbance=Noise(4.0))
+
+    assert noisy.name == "my_videos-noise4"
+    batches = zip(plain.predict_dataloader(), noisy.predict_dataloader(), strict=True)
+    for batch, disturbed in batches:
+        assert torch.equal(disturbed.clean, batch.frames)
+        assert not torch.equal(disturbed.frames, batch.frames)
+    # Named in training and in a comparison alike, so disturbed alike.
+    in_split = noisy.dataset("test")[0]
+    by_name = {
+        name: frames
+        for batch in noisy.predict_dataloader()
+        for name, frames in zip(batch.names, batch.frames, strict=True)
+    }
+    assert torch.equal(by_name[in_split.name], in_split.frames)
 
 
 def test_predict_needs_no_split(encode, tmp_path):

@@ -17,3 +17,16 @@ def test_collate_stacks_clips_and_lists_their_names_and_groups():
     assert batch.labels.tolist() == [[0, -1], [1, -1], [2, -1]]
     assert batch.names == ["n0", "n1", "n2"]
     assert batch.groups == ["g", "g", "g"]
+    assert batch.clean is None
+
+
+def test_collate_stacks_the_frames_before_a_disturbance_too():
+    def clip(level):
+        frames = torch.full((2, 3, 4, 4), level, dtype=torch.uint8)
+        return Clip(frames + 1, torch.tensor([0, 0]), "n", "g", clean=frames)
+
+    batch = collate([clip(5), clip(7)])
+
+    assert batch.clean.shape == batch.frames.shape
+    assert batch.clean[:, 0, 0, 0, 0].tolist() == [5, 7]
+    assert batch.frames[:, 0, 0, 0, 0].tolist() == [6, 8]

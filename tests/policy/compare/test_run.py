@@ -183,6 +183,23 @@ def test_frames_are_preprocessed_as_asked(words, tmp_path):
     assert found["meta"]["dense_macs"] == BackboneMacs.of(backbone).dense
 
 
+def test_under_a_disturbance_dense_is_a_policy_like_the_others(words, tmp_path, capsys):
+    noise = ["--data.disturbance=Noise", "--data.disturbance.sigma=40"]
+
+    found = run(words, tmp_path, "--policies=dense,always,hold", "--weights=pretrained", *noise)
+
+    dense, always, hold = found["rows"]
+    assert dense["kl"]["value"] > 0.01
+    assert dense["agreement"]["value"] < 1
+    for name in METRICS:
+        assert always[name]["value"] == pytest.approx(dense[name]["value"], abs=1e-4)
+    assert hold["kl"]["value"] != pytest.approx(dense["kl"]["value"], abs=1e-3)
+    told = "the dense model on the undisturbed frames; every row, dense too, sees disturbed ones"
+    assert found["meta"]["reference"] == told
+    assert found["meta"]["data"]["disturbance"] == {"kind": "Noise", "sigma": 40.0, "seed": 0}
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_labels_of_other_classes_give_no_accuracy_and_the_table_says_why(
     words, tmp_path, monkeypatch, capsys
 ):

@@ -9,7 +9,7 @@ from datamodules.records import Clip
 from policy.compare.policies import Entry
 from policy.compare.sweep import gather, references, sweep
 from policy.policies import build_gate
-from policy.quality import dense_clip, sweep_clip
+from policy.quality import dense_clip, kl_to_dense, sweep_clip
 
 
 def clip(name, frames, labels=None):
@@ -31,6 +31,23 @@ def test_the_dense_outputs_are_those_of_the_untouched_model(backbone, clips):
     assert found[0].labels is None
     expected = backbone(backbone.normalize(clips[1].frames))
     assert torch.allclose(found[1].dense.logits, expected, atol=1e-5)
+
+
+def test_the_reference_of_a_disturbed_clip_is_what_the_model_says_of_the_clean_one(backbone, clips):
+    clean = clips[0].frames
+    disturbed = clips[0]._replace(frames=255 - clean, clean=clean)
+
+    (reference,) = references(backbone, [disturbed], labelled=False)
+    dense = Entry("dense", build_gate("always"), seed=0, learned=False)
+    kept = sweep(backbone, dense, [0.0], reference)
+
+    expected = backbone(backbone.normalize(clean))
+    assert torch.allclose(reference.dense.logits, expected, atol=1e-5)
+    logits = backbone(backbone.normalize(255 - clean))
+    assert kept.over_frames["kl"][:, 0] == pytest.approx(
+        kl_to_dense(expected[1:], logits[1:]).numpy(), rel=1e-3
+    )
+    assert kept.metrics["kl"][0] > 1e-3
 
 
 def test_a_clip_is_asked_for_when_the_one_before_is_done_with(backbone, clips):
