@@ -96,20 +96,19 @@ class BackboneMacs:
             total = total + gate.macs(block, self.dim) * looked_at
         return total
 
-    def room(self, cap: float, gate: Gate, beside: float = 0.0) -> int:
+    def room(self, cap: float, beside: float = 0.0) -> int:
         """Most patches that can be recomputed in all blocks of a frame within a cap.
 
         Args:
             cap: Fraction of the dense frame's MACs.
-            gate: What it costs on a frame that recomputes everything is set aside.
-            beside: MACs to set aside for anything else.
+            beside: MACs that are spent on anything else.
 
         Returns:
             Under 0 where not even the prefix tokens fit.
         """
-        ceiling = self.ceiling(gate) * self.dense + beside
         patches = self.num_tokens - self.num_prefix_tokens
-        return patches - math.ceil((ceiling - cap * self.dense) / float(self.per_token.sum()))
+        over = self.dense + beside - cap * self.dense
+        return patches - math.ceil(over / float(self.per_token.sum()))
 
     def floor(self, gate: Gate) -> float:
         """Smallest spent that ``gate`` can reach on a frame it looks at, fraction of dense."""

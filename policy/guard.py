@@ -16,10 +16,9 @@ from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.cost import BackboneMacs
 from policy.divergence import kl_to_dense
-from policy.gates.base import Gate, Masks
 from policy.gates.heuristic import GOLDEN
 from policy.records import FrameResult, GuardReport
-from policy.reuse.base import Orders, for_gates
+from policy.reuse.base import for_gates
 from policy.signals import DRIFT_FLOOR, l2_drift
 from policy.state import GuardState, SessionState
 
@@ -33,18 +32,20 @@ WEIGHT = 0.1
 class Guard:
     """What is watched over on each stream, besides the gate's own decisions.
 
+    A *flush* recomputes every patch in every block; the gate is not asked. To refresh old patches a
+    few at a time buys less for the same MACs: each is computed beside others as stale as itself.
+
     Args:
         cuts: Flush at a scene cut: when a large share of the patches has jumped since the frame
-            before, that frame is dense. A cut on a frame that a gate holds is not seen.
-        max_age: Recompute a patch, in every block, once it has not been for this many frames.
-            Patches have bounds of their own between half of it and all of it, so that they do not
-            fall due together. None for no bound.
+            before. A cut to a frame that is held is seen on the next one that is not.
+        max_age: Flush once a patch has not been recomputed, in every block, for this many frames.
+            Streams side by side have bounds of their own between half of it and all of it, by
+            their seeds (0: all of it), so that they do not flush together. None for no bound.
         check_every: On every so-manieth frame run the dense model as well, tell how far the gated
             output is from it, and go on from the dense one. Costs both. None for never.
-        cap: Most that one frame may spend on the guard's behalf, fraction of the dense frame's
-            MACs. A flush takes several frames then, in which the gate is not asked, and old
-            patches wait while the gate's own choice fills the frame. What the gate chooses is not
-            limited, nor is a stream's first frame. None for no limit.
+        cap: Most that one frame of a flush may spend, fraction of the dense frame's MACs, where
+            latency counts: a flush then takes several frames, what is most urgent first. It limits
+            neither the gate nor a stream's first frame. None for no limit.
         jump: How far a patch must move from one frame to the next to have jumped, relative to the
             norm of its embedding; also twice as far as it did on the frame before, which tells a
             cut from a moving camera.
@@ -92,13 +93,15 @@ class Sight:
     """What a guard makes of a frame before the gate is asked.
 
     Attributes:
-        orders: For the gate.
+        forced: Patches to recompute whatever the gate says, bool [s, p].
         cut: Streams on which a scene cut is seen, bool [s].
+        aged: Streams of which a patch has reached its age, bool [s].
         state: The guard's, with the frame in it; ages are still those of the frame before.
     """
 
-    orders: Orders
+    forced: Tensor
     cut: Tensor
+    aged: Tensor
     state: GuardState
 
 
@@ -110,38 +113,38 @@ class Watch:
     Args:
         guard: The settings.
         backbone: Of the session.
-        macs: What it costs.
-        gate: That is watched.
+        macs: What that costs.
 
     Attributes:
         macs: Of the guard's look at a frame; a stream's first has nothing to be compared with.
 
     Raises:
-        RegateError: If the guard's cap leaves no room for a patch, or cannot be kept.
+        RegateError: If the guard's cap leaves no room for a patch.
     """
 
-    def __init__(self, guard: Guard, backbone: Backbone, macs: BackboneMacs, gate: Gate) -> None:
+    def __init__(self, guard: Guard, backbone: Backbone, macs: BackboneMacs) -> None:
         self.guard = guard
         self.backbone = backbone
         self.patches = backbone.num_tokens - backbone.num_prefix_tokens
         # Two norms per patch, of how far it has moved and of what was there.
         self.macs = 2.0 * backbone.dim * self.patches if guard.cuts else 0.0
         self._dense = macs.dense
-        self._room = None
+        self._room = self.patches
         if guard.cap is not None:
-            self._room = _checked_room(guard, macs, gate, self.macs)
+            self._room = _checked_room(guard.cap, macs, self.macs)
 
     def fresh(self, streams: int) -> GuardState:
         """For streams that have not seen a frame."""
         like = for_gates(self.backbone.mean)
         cuts = self.patches if self.guard.cuts else 0
         aged = self.patches if self.guard.max_age is not None else 0
+        capped = 0 if self.guard.cap is None else self.patches
         checked = 0 if self.guard.check_every is None else 1
         return GuardState(
             before=like.new_zeros(streams, cuts, self.backbone.dim),
             moved=like.new_full((streams, cuts), torch.inf),
             age=like.new_zeros(streams, aged, dtype=torch.int32),
-            pending=like.new_zeros(streams, cuts),
+            pending=like.new_zeros(streams, capped),
             running=like.new_full((streams, checked), torch.nan, dtype=torch.float32),
         )
 
@@ -151,12 +154,9 @@ class Watch:
             return None
         return (frame > 0) & (frame % self.guard.check_every == 0)
 
-    def wakes(self, state: GuardState) -> Tensor:
-        """Streams that a gate may not hold: a flush is under way, or the bound is reached."""
-        waking = (state.pending > 0).any(1)
-        if self.guard.max_age is not None:
-            waking = waking | (state.age >= self.guard.max_age).any(1)
-        return waking
+    def wakes(self, state: SessionState) -> Tensor:
+        """Streams that may not be held: a flush is under way, or due."""
+        return (state.guard.pending > 0).any(1) | self._aged(state)
 
     def look(self, tokens: Tensor, state: SessionState, whole: Tensor) -> Sight:
         """See a frame before the gate does.
@@ -167,29 +167,23 @@ class Watch:
             whole: Streams that are dense in any case, bool [s].
         """
         seen, cut = state.guard, torch.zeros_like(whole)
-        orders = Orders.dense(whole, self.patches)
+        aged = self._aged(state) & ~whole
         if self.guard.cuts:
             seen, cut = self._jumps(tokens, seen, state.gate.frame == 0)
-            waiting = seen.pending.masked_fill(whole.unsqueeze(1), 0)
-            orders = Orders(orders.due + waiting, whole | (waiting > 0).any(1))
-        if self.guard.max_age is not None:
-            # Where the gate is not asked everything is on its way already.
-            old = (seen.age >= self._bounds(seen.age.device)) & ~orders.alone.unsqueeze(1)
-            orders = replace(orders, due=torch.where(old, seen.age.to(orders.due), orders.due))
-        if self._room is not None:
-            orders = replace(orders, room=torch.where(whole, self.patches, self._room))
-        return Sight(orders, cut, seen)
+        forced = (whole | cut | aged).unsqueeze(1).expand(-1, self.patches)
+        if self.guard.cap is not None:
+            seen = self._with_pending(seen, cut, aged)
+            forced = whole.unsqueeze(1) | self._most_urgent(seen.pending)
+        return Sight(forced, cut, aged, seen)
 
-    def report(self, cut: Tensor, forced: Tensor, state: GuardState) -> GuardReport:
-        """Of a frame: cuts bool [s], forced patches bool [s, p], the guard's state after it."""
-        nothing = GuardReport.nothing(len(forced), forced.device)
-        return replace(
-            nothing,
-            cut=cut,
-            forced=forced.sum(1),
-            pending=(state.pending > 0).sum(1),
-            running=state.running.mean(1),  # of one number, or NaN of none
-        )
+    def report(self, state: GuardState, sight: Sight | None = None) -> GuardReport:
+        """Of a frame: the state after it, and what was seen of it unless it was held."""
+        report = GuardReport.nothing(len(state.age), state.age.device)
+        if sight is not None:
+            forced = sight.forced.sum(1)
+            report = replace(report, cut=sight.cut, aged=sight.aged, forced=forced)
+        running = state.running.mean(1)  # of one number, or NaN of none
+        return replace(report, pending=(state.pending > 0).sum(1), running=running)
 
     def compare(
         self, after: SessionState, dense: FrameResult, gated: FrameResult, index: Tensor
@@ -219,23 +213,38 @@ class Watch:
         result = replace(dense, guard=report, macs=macs, spent=macs / self._dense)
         return replace(after, guard=replace(after.guard, running=running)), result
 
+    def _aged(self, state: SessionState) -> Tensor:
+        """Streams of which a patch has reached its age, unless a flush is on its way to it."""
+        if self.guard.max_age is None:
+            return torch.zeros_like(state.gate.frame, dtype=torch.bool)
+        spread = torch.remainder(state.gate.seed.double() * GOLDEN, 1)
+        bound = self.guard.max_age - (spread * (self.guard.max_age // 2 + 1)).floor()
+        old = (state.guard.age >= bound.unsqueeze(1)).any(1)
+        return old & ~(state.guard.pending > 0).any(1)
+
     def _jumps(self, tokens: Tensor, state: GuardState, first: Tensor) -> tuple[GuardState, Tensor]:
         """How far each patch has moved since the frame before, and where that is a cut."""
         norm = torch.linalg.vector_norm(state.before, dim=-1)
         moved = l2_drift(tokens, state.before) / norm.clamp_min(DRIFT_FLOOR)
         jumped = (moved > self.guard.jump) & (moved > SUDDEN * state.moved)
         cut = jumped.float().mean(1) > self.guard.jumped_share
-        # Everything waits for the flush, what moved furthest first.
-        pending = torch.where(cut.unsqueeze(1), 1 + moved, state.pending)
         moved = moved.masked_fill(first.unsqueeze(1), torch.inf)
-        return replace(state, before=tokens, moved=moved, pending=pending), cut
+        return replace(state, before=tokens, moved=moved), cut
 
-    def _bounds(self, device: torch.device) -> Tensor:
-        """Age at which each patch is due, spread evenly over the upper half of the bound, [p]."""
-        assert self.guard.max_age is not None
-        patch = torch.arange(self.patches, device=device, dtype=torch.float64)
-        span = self.guard.max_age // 2 + 1
-        return self.guard.max_age - (torch.frac(patch * GOLDEN) * span).floor()
+    def _with_pending(self, state: GuardState, cut: Tensor, aged: Tensor) -> GuardState:
+        """With everything due where a flush begins: the oldest first, or what moved furthest."""
+        pending = state.pending
+        if self.guard.max_age is not None:
+            pending = torch.where(aged.unsqueeze(1), 1 + state.age, pending)
+        if self.guard.cuts:
+            pending = torch.where(cut.unsqueeze(1), 1 + state.moved, pending)
+        return replace(state, pending=pending)
+
+    def _most_urgent(self, pending: Tensor) -> Tensor:
+        """As many patches as there is room for, bool [s, p]."""
+        # Stable, so that equally urgent patches go in the same order on every device.
+        order = pending.argsort(dim=1, descending=True, stable=True)
+        return (pending > 0) & (order.argsort(dim=1) < self._room)
 
     def _distance(
         self, dense: FrameResult, gated: FrameResult, index: Tensor
@@ -250,21 +259,14 @@ class Watch:
         return kl_to_dense(logits.double(), gated.logits.double()).float(), same.float()
 
 
-def _checked_room(guard: Guard, macs: BackboneMacs, gate: Gate, beside: float) -> int:
+def _checked_room(cap: float, macs: BackboneMacs, beside: float) -> int:
     """Most patches that a frame under the cap can recompute."""
-    assert guard.cap is not None
-    if guard.max_age is not None and gate.masks is Masks.PER_BLOCK:
-        raise RegateError(
-            f"the {gate.name} gate decides anew in each block, too late for a cap to leave room "
-            "for patches past max_age: give one of the two, or a gate that decides once"
-        )
-    room = macs.room(guard.cap, gate, beside)
+    room = macs.room(cap, beside)
     if room < 1:
         patches = macs.num_tokens - macs.num_prefix_tokens
-        least = macs.ceiling(gate) + beside / macs.dense
-        least -= (patches - 1) * float(macs.per_token.sum()) / macs.dense
+        least = macs.dense + beside - (patches - 1) * float(macs.per_token.sum())
         raise RegateError(
-            f"a cap of {guard.cap:g} leaves no room for a patch (embedding, head, prefix tokens, "
-            f"gate and guard come first): give {math.ceil(1000 * least) / 1000:g} or more"
+            f"a cap of {cap:g} leaves no room for a patch beside the embedding, the head and the "
+            f"prefix tokens: give {math.ceil(1000 * least / macs.dense) / 1000:g} or more"
         )
     return room

@@ -14,8 +14,9 @@ class GuardReport(Streams):
     """What was decided over the gate's head, and what a spot check found.
 
     Attributes:
-        cut: Whether a scene cut was seen, which makes the frame dense, or begins a flush that a
-            cap spreads over the next frames, bool [s].
+        cut: Whether a scene cut was seen, bool [s]. Like ``aged`` it begins a flush: the frame is
+            dense, or, under a cap, it and the next ones recompute a part each.
+        aged: Whether a patch has reached its age, bool [s].
         forced: Patches that were recomputed whatever the gate said, int64 [s]: all of them on a
             dense frame.
         pending: Patches that a flush has yet to reach, int64 [s].
@@ -27,6 +28,7 @@ class GuardReport(Streams):
     """
 
     cut: Tensor
+    aged: Tensor
     forced: Tensor
     pending: Tensor
     distance: Tensor
@@ -38,7 +40,7 @@ class GuardReport(Streams):
         """Of frames on which a gate alone decided."""
         none = torch.zeros(streams, dtype=torch.int64, device=device)
         unknown = torch.full((streams,), torch.nan, device=device)
-        return cls(none.bool(), none, none, unknown, unknown, unknown)
+        return cls(none.bool(), none.bool(), none, none, unknown, unknown, unknown)
 
 
 @dataclass(frozen=True)

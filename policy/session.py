@@ -50,7 +50,7 @@ class ReuseSession:
 
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
-            without calibration; if the guard's cap cannot be kept.
+            without calibration; if the guard's cap leaves no room.
         ValueError: If the execution does not fit the gate.
     """
 
@@ -77,7 +77,7 @@ class ReuseSession:
         self.pace: float | Tensor = 1.0
         self._trains = execution == "masked"
         self._mechanism = mechanism(gate.masks, execution)
-        self._watch = Watch(guard or OFF, backbone, self.macs, gate)
+        self._watch = Watch(guard or OFF, backbone, self.macs)
         self._budget: float | None = None
         self.budget = budget
 
@@ -149,14 +149,15 @@ class ReuseSession:
             state = self.state or self._fresh(len(frames))
             knob = torch.as_tensor(self.knob, device=frames.device).expand(len(frames))
             first = state.gate.frame == 0
+            held = self._held(state, knob)
             checked = self._watch.checks(state.gate.frame)
             if checked is None or not checked.any():
-                self.state, result = self._advance(frames, state, knob, first)
+                self.state, result = self._advance(frames, state, knob, first, held)
             else:
                 index = checked.nonzero().squeeze(1)
-                copy = state.select(index)
-                _, gated = self._advance(frames[index], copy, knob[index], first[index])
-                after, dense = self._advance(frames, state, knob, first | checked)
+                part = frames[index], state.select(index), knob[index], first[index]
+                _, gated = self._advance(*part, None if held is None else held[index])
+                after, dense = self._advance(frames, state, knob, first | checked, held)
                 self.state, result = self._watch.compare(after, dense, gated, index)
             return result
 
@@ -176,15 +177,19 @@ class ReuseSession:
         )
 
     def _advance(
-        self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor
+        self,
+        frames: Tensor,
+        state: SessionState,
+        knob: Tensor,
+        whole: Tensor,
+        held: Tensor | None,
     ) -> tuple[SessionState, FrameResult]:
         """One frame; ``whole`` are the streams that are dense whatever the gate says, bool [s]."""
-        held = self._held(state, knob)
         if held is None:
             after, result = self._compute(frames, state, knob, whole)
             # Outputs kept for an earlier pace must not be repeated at a later one.
             return (_with_outputs(after, result) if state.logits.numel() else after), result
-        held = held & ~whole & ~self._watch.wakes(state.guard)
+        held = held & ~whole & ~self._watch.wakes(state)
         return self._compute_some(frames, state, knob, whole, held)
 
     def _held(self, state: SessionState, knob: Tensor) -> Tensor | None:
@@ -206,7 +211,7 @@ class ReuseSession:
         # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
         embedded = self._embed(frames).to(frames.dtype)
         sight = self._watch.look(for_gates(embedded[:, prefix:]), state, whole)
-        gate = FrameGate(self.gate, state.gate, knob, sight.orders, self.backbone, self.relaxation)
+        gate = FrameGate(self.gate, state.gate, knob, sight.forced, self.backbone, self.relaxation)
         tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
@@ -217,7 +222,7 @@ class ReuseSession:
             caches=caches,
         )
         macs = self.macs.frame(recompute)
-        macs += torch.where(sight.orders.alone.cpu(), 0.0, self.macs.gate(self.gate, recompute))
+        macs += torch.where(gate.overruled.cpu(), 0.0, self.macs.gate(self.gate, recompute))
         macs += self._watch.macs * (state.gate.frame > 0).cpu()
         result = FrameResult(
             logits=logits,
@@ -226,7 +231,7 @@ class ReuseSession:
             recompute=recompute,
             spent=macs / self.macs.dense,
             macs=macs,
-            guard=self._watch.report(sight.cut, gate.forced, after.guard),
+            guard=self._watch.report(after.guard, sight),
             score=gate.score,
             relaxed=masks[..., prefix:].to(tokens.dtype) if self.relaxation else None,
         )
@@ -253,7 +258,7 @@ class ReuseSession:
         after = replace(
             state, gate=state.gate.after(nothing[:, 0]), guard=state.guard.after(nothing)
         )
-        report = self._watch.report(held & False, nothing[:, 0], after.guard)
+        report = self._watch.report(after.guard)
         if len(active):
             part = frames[active], state.select(active), knob[active], whole[active]
             state_part, result = self._compute(*part)

@@ -119,7 +119,7 @@ class GuardState(Streams):
         moved: How far each had moved then, relative to its norm, [s, p]; infinite where there was
             no frame to move from.
         age: Frames since each patch was last recomputed in every block, int32 [s, p].
-        pending: How urgently each patch waits for a flush to reach it, [s, p]; 0 where it does not.
+        pending: How urgently each patch waits for a capped flush, [s, p]; 0 where it does not.
         running: Running mean of the spot checks' distances, [s, 1]; NaN before the first.
     """
 

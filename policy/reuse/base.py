@@ -1,7 +1,6 @@
 """The interface between a reuse mechanism and the session that drives it."""
 
-from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,55 +11,20 @@ from policy.relax import Relaxation
 from policy.state import GateState, Streams
 
 
-@dataclass(frozen=True)
-class Orders:
-    """What is recomputed on a frame whatever the gate says.
-
-    Attributes:
-        due: How urgently each patch has to be recomputed, [s, p]; 0 where it need not.
-        alone: Streams whose gate is not asked: the patches due are recomputed, no others, bool [s].
-        room: Most patches that may be recomputed, int64 [s], the gate's choice before those due;
-            None for no limit.
-    """
-
-    due: Tensor
-    alone: Tensor
-    room: Tensor | None = None
-
-    @classmethod
-    def dense(cls, streams: Tensor, patches: int) -> Self:
-        """Everything in some streams, bool [s], and nothing in the others."""
-        return cls(due=streams.unsqueeze(1).expand(-1, patches).float(), alone=streams)
-
-    def forced(self, admitted: Tensor) -> Tensor:
-        """The patches due that fit beside those the gate admitted; both bool [s, p]."""
-        due = self.due > 0
-        if self.room is None:
-            return due
-        taken = admitted & ~self.alone.unsqueeze(1)
-        # Stable, so that equally urgent patches go in the same order on every device.
-        order = self.due.masked_fill(taken, 0).argsort(dim=1, descending=True, stable=True)
-        left = self.room - taken.sum(1)
-        return due & (taken | (order.argsort(dim=1) < left.unsqueeze(1)))
-
-
 class FrameGate:
     """One gate during one frame: turns a mechanism's questions into gate calls.
 
-    It adds what no gate has to know: prefix tokens are always recomputed, and so is what the
-    session orders, such as every patch of a stream that has no cache yet.
+    It adds what no gate has to know: prefix tokens are always recomputed, and where the session
+    forces patches, as on a stream's first frame, these are recomputed in all blocks and no others.
 
     Args:
         gate: Decides.
         state: The streams' gate state before the frame.
         knob: Per stream, [s].
-        orders: What is recomputed whatever the gate says.
+        forced: Patches recomputed whatever the gate says, bool [s, p]. A stream that has any is
+            not the gate's on this frame.
         backbone: For the grid and the number of prefix tokens.
         relaxation: In training only.
-
-    Attributes:
-        forced: The patches recomputed by order, bool [s, p]; known once a first block has asked.
-        score: What the gate compared at the first block, [s, p]; None where it was not asked.
     """
 
     def __init__(
@@ -68,19 +32,19 @@ class FrameGate:
         gate: Gate,
         state: GateState,
         knob: Tensor,
-        orders: Orders,
+        forced: Tensor,
         backbone: Backbone,
         relaxation: Relaxation | None = None,
     ) -> None:
         self.gate = gate
         self.state = state
         self.knob = knob
-        self.orders = orders
-        self.all_alone = bool(orders.alone.all())
+        self.forced = forced
+        self.overruled = forced.any(1)
+        self.all_overruled = bool(self.overruled.all())
         self.grid = backbone.grid
         self.prefix = backbone.num_prefix_tokens
         self.relaxation = relaxation
-        self.forced = torch.zeros_like(orders.due, dtype=torch.bool)
         self.score: Tensor | None = None
         self._carry: Carry | None = None
         self._mask: Tensor | None = None
@@ -95,20 +59,21 @@ class FrameGate:
                 decide at this block.
             memory: What the network last added to each token, [s, n, d].
         """
-        same = self.all_alone or self.gate.masks is Masks.SHARED
-        if block and same and self._mask is not None:
+        once = self.all_overruled or self.gate.masks is Masks.SHARED
+        if block and once and self._mask is not None:
             return self._mask
-        if self.all_alone:
-            recompute = self.forced = self.orders.forced(self.forced)
+        if self.all_overruled:
+            recompute = self.forced
         else:
             patches = (for_gates(value[:, self.prefix :]) for value in (tokens, reference, memory))
-            recompute = self._asked(block, *patches)
+            decided = self._decided(block, *patches)
+            recompute = torch.where(self.overruled[:, None], self.forced.to(decided), decided)
         prefix = torch.ones_like(recompute[:, :1]).expand(-1, self.prefix)
         self._mask = torch.cat([prefix, recompute], dim=1)
         return self._mask
 
-    def _asked(self, block: int, tokens: Tensor, reference: Tensor, memory: Tensor) -> Tensor:
-        """The gate's decision for the patches and what overrules it, [s, p]."""
+    def _decided(self, block: int, tokens: Tensor, reference: Tensor, memory: Tensor) -> Tensor:
+        """What the gate says of the patches, [s, p]."""
         if block and self.gate.masks is Masks.NESTED and self._carry is not None:
             decision = self.gate.release(block, tokens, self._carry, self.relaxation)
         else:
@@ -125,13 +90,9 @@ class FrameGate:
                 )
             )
         self._carry = decision.carry
-        recompute = decision.recompute
         if not block:
             self.score = decision.score
-            self.forced = self.orders.forced(recompute > 0.5)
-        recompute = torch.where(self.forced, torch.ones_like(recompute), recompute)
-        overruled = self.orders.alone.unsqueeze(1) & ~self.forced
-        return torch.where(overruled, torch.zeros_like(recompute), recompute)
+        return decision.recompute
 
     def keep(self, block: int, tokens: Tensor, rows: Tensor, num_tokens: int) -> Tensor:
         """Which of the rows still computed go on through a later block of a nested gate.
@@ -146,7 +107,7 @@ class FrameGate:
             bool [r].
         """
         kept = torch.ones_like(rows, dtype=torch.bool)
-        if self.all_alone or self._carry is None:
+        if self.all_overruled or self._carry is None:
             return kept
         stream, token = rows // num_tokens, rows % num_tokens
         patch = (token >= self.prefix).nonzero().squeeze(1)
@@ -156,7 +117,7 @@ class FrameGate:
             carry = carry.rows(stream * (num_tokens - self.prefix) + token)
         seen = for_gates(tokens[patch]).unsqueeze(0)
         decision = self.gate.release(block, seen, carry, None)
-        stays = decision.recompute.squeeze(0) | self.forced[stream, token]
+        stays = decision.recompute.squeeze(0) | self.overruled[stream]
         kept[patch] = stays
         self._carry = decision.carry
         if decision.carry is not None and not stays.all():
