@@ -26,7 +26,7 @@ TABLE = Calibration((0.1, 0.4), (2.0, 0.5), floor=0.05, source="4 clips")
 def learned(backbone):
     gate = LearnedGate(backbone.dim, backbone.depth, knob_mean=0.3, knob_std=0.8)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # what it decides should not hang on the tests before
+        torch.manual_seed(3)  # what it decides should not hang on the tests before
         for parameter in gate.parameters():
             parameter.normal_(std=0.3)
     gate.calibration = TABLE
