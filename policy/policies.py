@@ -29,6 +29,7 @@ HEURISTICS: dict[str, Callable[[], Gate]] = {
     "frame-skip": FrameSkipGate,
     "threshold": ThresholdGate,
     "threshold-per-block": lambda: ThresholdGate(masks=Masks.PER_BLOCK),
+    "threshold-paced": ThresholdGate,
     "top-r": TopRGate,
     "top-r-per-block": lambda: TopRGate(masks=Masks.PER_BLOCK),
     "cosine": CosineGate,
@@ -37,10 +38,19 @@ HEURISTICS: dict[str, Callable[[], Gate]] = {
 """Name alone: one mask, decided at the first block and shared by all. "-per-block": decided anew
 at each block; the threshold's then has an offset for each block, found by calibration."""
 
+PACED = "-paced"
+"""Suffix of a policy that looks at a share of the frames, chosen per budget by calibration, and
+repeats its output on the others (``policy.pacing``). A gate file is served paced."""
+
 LEARNED = ("gumbel",)
 """Trained policies, which come from gate files."""
 
-POLICIES = (DENSE, *HEURISTICS, *LEARNED)
+POLICIES = (DENSE, *HEURISTICS, *LEARNED, *(f"{name}{PACED}" for name in LEARNED))
+
+
+def family(policy: str) -> str:
+    """The learned policy or heuristic whose gate a paced one runs; itself for the others."""
+    return policy.removesuffix(PACED)
 
 
 def build_gate(name: str, knob: float | None = None) -> Gate:
@@ -55,7 +65,7 @@ def build_gate(name: str, knob: float | None = None) -> Gate:
     Raises:
         RegateError: If the name is no heuristic: unknown, learned, or the dense model.
     """
-    if name in LEARNED:
+    if family(name) in LEARNED:
         raise RegateError(f"{name} is a learned policy: give its gate file (.safetensors)")
     if name == DENSE:
         raise RegateError(

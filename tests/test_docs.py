@@ -79,11 +79,12 @@ def test_every_policy_is_named_in_the_readme():
     from policy.policies import POLICIES
 
     readme = (ROOT / "README.md").read_text()
-    names = {policy.removesuffix("-per-block") for policy in POLICIES}
+    names = {policy.removesuffix("-per-block").removesuffix("-paced") for policy in POLICIES}
     assert sorted(name for name in names if f"`{name}`" not in readme) == []
     assert {name for name in names if f"{name}-per-block" in POLICIES} == {
         *("random", "periodic", "threshold", "top-r", "cosine")
     }
+    assert {name for name in names if f"{name}-paced" in POLICIES} == {"threshold", "gumbel"}
 
 
 def test_the_glossary_is_sorted_and_defines_each_word_once():

@@ -13,7 +13,7 @@ from policy.calibration import fit_block_offsets
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import AlwaysRecompute, RandomGate, ThresholdGate
-from policy.policies import DENSE, HEURISTICS, LEARNED, POLICIES, build_gate
+from policy.policies import DENSE, HEURISTICS, LEARNED, PACED, POLICIES, build_gate, family
 
 OFFSET_CLIPS = 4
 RANDOM_SEEDS = (0, 1, 2)
@@ -37,6 +37,11 @@ class Entry:
     gate: Gate
     seed: int
     learned: bool
+
+    @property
+    def paced(self) -> bool:
+        """Whether it looks at a share of the frames, chosen per budget."""
+        return self.policy.endswith(PACED)
 
 
 def entries(
@@ -62,15 +67,15 @@ def entries(
         raise RegateError(f"{twice[0]} is named twice in the policies")
     files = [(path, load_gate(path, backbone)) for path in gates]
     for path, gate in files:
-        if gate.name not in LEARNED or gate.name not in policies:
+        if gate.name not in LEARNED or gate.name not in map(family, policies):
             raise RegateError(
                 f"{path} is a gate of the policy {gate.name}, which is not compared: leave it out "
                 f"of --gates, or compare one of {', '.join(LEARNED)} with it"
             )
     found: list[Entry] = []
     for name in policies:
-        if name in LEARNED:
-            found += _trained(name, [pair for pair in files if pair[1].name == name])
+        if family(name) in LEARNED:
+            found += _trained(name, [pair for pair in files if pair[1].name == family(name)])
         elif name == DENSE:
             found.append(Entry(name, AlwaysRecompute(), 0, False))
         elif name in HEURISTICS:

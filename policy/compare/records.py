@@ -95,6 +95,7 @@ class Operating:
         policy: Name, as in the sweep.
         budget: Asked fraction of the dense MACs; None for a policy without a knob.
         knob: The calibrated knob; None for a policy without one.
+        pace: Share of frames looked at.
         spent: Realised mean over the later frames, fraction of the dense MACs.
         spent_with_first: The same with the dense first frame.
         ms_p50: Median latency of one frame in milliseconds; None if not timed.
@@ -111,4 +112,5 @@ class Operating:
     ms_p50: float | None = None
     ms_p95: float | None = None
     state_bytes: int | None = None
+    pace: float = 1.0
     notes: tuple[str, ...] = field(default=())

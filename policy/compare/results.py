@@ -31,6 +31,7 @@ class Row:
         budget: Asked fraction of the dense MACs, at which the metrics are read off the policy's
             curve; None for a policy without a knob, which is measured where it is.
         knob: Frozen on the calibration split.
+        pace: Share of frames looked at, frozen likewise; None where the knob is.
         spent: Realised on the compared split at that knob, first frame left out.
         spent_with_first: The same with the dense first frame.
         macs: ``spent`` in MACs per frame (1 MAC = 2 FLOPs).
@@ -47,6 +48,7 @@ class Row:
     learned: bool
     budget: float | None
     knob: float | None
+    pace: float | None
     spent: float | None
     spent_with_first: float | None
     macs: float | None

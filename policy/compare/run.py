@@ -29,7 +29,7 @@ from policy.compare.sweep import ClipSweep, gather, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.device import open_device
 from policy.gate_file import read_metadata
-from policy.policies import DENSE, HEURISTICS, LEARNED
+from policy.policies import DENSE, HEURISTICS, LEARNED, PACED
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
 
@@ -125,9 +125,9 @@ def _check_counts(**counts: tuple[int, int]) -> None:
 
 
 def _learned(gates: Sequence[str]) -> list[str]:
-    """The learned policies among gate files, each once."""
+    """The learned policies among gate files, each at every frame and at its own pace."""
     named = dict.fromkeys(str(read_metadata(path)["policy"]) for path in gates)
-    return [name for name in named if name in LEARNED]
+    return [f"{name}{suffix}" for name in named if name in LEARNED for suffix in ("", PACED)]
 
 
 def _calibrated(
@@ -156,7 +156,7 @@ def _swept(
     swept: list[list[ClipSweep]] = [[] for _ in plans]
     for reference in references(model, clips, labelled):
         for planned, its in zip(plans, swept, strict=True):
-            its.append(sweep(model, planned.entry, planned.knobs, reference))
+            its.append(sweep(model, planned.entry, planned.knobs, reference, planned.paces))
             progress.advance(task)
     return [
         Run(planned, gather(model, planned.entry, planned.knobs, its), its[0].state_bytes)

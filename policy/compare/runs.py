@@ -11,6 +11,7 @@ from policy.calibration import calibrate, targets
 from policy.compare.policies import Entry
 from policy.compare.records import Operating, Sweep
 from policy.compare.timing import Timed
+from policy.pacing import with_paces
 from policy.policies import DENSE
 
 HEADROOM = 1.5
@@ -19,11 +20,12 @@ HEADROOM = 1.5
 
 @dataclass(frozen=True)
 class Plan:
-    """One policy and the knobs it is swept at; one knob, which is not read, if it has none."""
+    """One policy and the settings it is swept at; one knob, which is not read, if it has none."""
 
     entry: Entry
     calibration: Calibration | None
     knobs: tuple[float, ...]
+    paces: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -48,23 +50,30 @@ def plan(model: Backbone, entry: Entry, clips: Sequence[Tensor], budgets: Sequen
         return Plan(entry, None, (0.0,))
     upto = min(HEADROOM * max(budgets), 1.0)
     calibration = calibrate(model, entry.gate, clips, budgets, upto=upto)
+    if entry.paced:
+        calibration = with_paces(model, entry.gate, clips, calibration)
     # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
     # that were found, of which two may serve one target.
-    wanted = targets(calibration.floor, budgets, upto)
-    knobs = tuple(calibration.knob(max(target, calibration.lowest)) for target in wanted)
-    return Plan(entry, calibration, knobs)
+    wanted = [
+        max(target, calibration.lowest) for target in targets(calibration.floor, budgets, upto)
+    ]
+    knobs = tuple(map(calibration.knob, wanted))
+    return Plan(entry, calibration, knobs, tuple(map(calibration.pace, wanted)))
 
 
 def operating_points(run: Run, budgets: Sequence[float]) -> list[tuple[Operating, Timed]]:
     """What a policy really spent at its calibrated knobs, and how to time it there."""
     calibration = run.plan.calibration
     if calibration is None:
-        return [_at(run, None, 0.0)]
-    reachable = [budget for budget in budgets if calibration.reaches(budget)]
-    return [_at(run, budget, calibration.knob(budget)) for budget in reachable]
+        return [_at(run, None, 0.0, 1.0)]
+    return [
+        _at(run, budget, calibration.knob(budget), calibration.pace(budget))
+        for budget in budgets
+        if calibration.reaches(budget)
+    ]
 
 
-def _at(run: Run, budget: float | None, knob: float) -> tuple[Operating, Timed]:
+def _at(run: Run, budget: float | None, knob: float, pace: float) -> tuple[Operating, Timed]:
     """One budget; the sweep has a knob calibrated for exactly that."""
     entry = run.plan.entry
     index = int(abs(run.sweep.knobs - knob).argmin())
@@ -72,9 +81,10 @@ def _at(run: Run, budget: float | None, knob: float) -> tuple[Operating, Timed]:
         policy=entry.policy,
         budget=budget,
         knob=None if budget is None else knob,
+        pace=pace,
         spent=float(run.sweep.spent[:, index].mean()),
         spent_with_first=float(run.sweep.spent_with_first[:, index].mean()),
         state_bytes=0 if entry.policy == DENSE else run.state_bytes,
     )
     gate = None if entry.policy == DENSE else entry.gate
-    return operating, Timed(entry.policy, budget, gate, knob)
+    return operating, Timed(entry.policy, budget, gate, knob, pace)

@@ -79,15 +79,20 @@ def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Ite
 
 
 def sweep(
-    backbone: Backbone, entry: Entry, knobs: Sequence[float], reference: Reference
+    backbone: Backbone,
+    entry: Entry,
+    knobs: Sequence[float],
+    reference: Reference,
+    paces: Sequence[float] = (1.0,),
 ) -> ClipSweep:
-    """Run one policy over one clip at all its knobs.
+    """Run one policy over one clip at all its settings.
 
     Args:
         backbone: The frozen model.
         entry: The policy.
         knobs: Its calibrated knobs; one value, which is not read, for a policy without a knob.
         reference: The clip.
+        paces: Share of frames looked at, one per knob or one for all.
     """
     tensor = torch.tensor(knobs, dtype=torch.float32, device=backbone.mean.device)
     clip = reference.clip
@@ -99,6 +104,8 @@ def sweep(
         tensor,
         reference.labels,
         entry.seed,
+        # One number where all are alike, so that a frame is held or embedded for all at once.
+        paces[0] if len(set(paces)) == 1 else torch.tensor(paces, dtype=torch.float64),
     )
     return ClipSweep(
         name=clip.name,

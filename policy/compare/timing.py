@@ -22,12 +22,14 @@ class Timed:
         budget: Asked; None for a policy without a knob.
         gate: What decides; None times the untouched model.
         knob: At which.
+        pace: Share of frames looked at.
     """
 
     policy: str
     budget: float | None
     gate: Gate | None
     knob: float
+    pace: float = 1.0
 
 
 @torch.no_grad()
@@ -66,5 +68,5 @@ def _step(backbone: Backbone, entry: Timed) -> Callable[[Tensor], object]:
     if entry.gate is None:
         return lambda frame: backbone(frame.unsqueeze(0))
     session = ReuseSession(backbone, entry.gate)
-    session.knob = entry.knob
+    session.knob, session.pace = entry.knob, entry.pace
     return session.step

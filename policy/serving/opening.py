@@ -12,7 +12,7 @@ from policy.device import open_device
 from policy.gate_file import calibrated_on, load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
-from policy.policies import build_gate
+from policy.policies import PACED, build_gate, family
 from policy.session import ReuseSession
 
 DEFAULT_BUDGET = 0.25
@@ -64,6 +64,11 @@ def open_session(
         raise RegateError(
             f"the policy {gate} fits any backbone: say which with --backbone, for example "
             "--backbone vit_tiny_patch16_224"
+        )
+    if gate.endswith(PACED):
+        raise RegateError(
+            f"{gate} has a pace for each budget, which only a calibration gives: give "
+            f"{family(gate)}, or a gate file, which brings its own"
         )
     model = load_backbone(backbone, weights, preprocessing=preprocessing).to(on)
     built = load_gate(gate, model) if from_file else build_gate(gate)

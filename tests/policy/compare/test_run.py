@@ -18,6 +18,8 @@ from policy.policies import HEURISTICS
 from policy.session import ReuseSession
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
+GATE = ("gumbel", "gumbel-paced")
+"""One file, at every frame and at its own pace."""
 WITHOUT_A_KNOB = {"dense", "always", "hold", "never"}
 METRICS = {
     "kl", "agreement", "agreement_top5", "cosine", "cosine_worst5", "cosine_pooled",
@@ -59,7 +61,7 @@ def run(words, out, *more):
 def test_each_policy_has_a_row_per_budget_or_one_without(results):
     found = [(row["policy"], row["budget"]) for row in results["rows"]]
 
-    policies = ["dense", *HEURISTICS, "gumbel"]
+    policies = ["dense", *HEURISTICS, *GATE]
     expected = [(name, None) for name in policies if name in WITHOUT_A_KNOB]
     for budget in BUDGETS:
         expected += [(name, budget) for name in policies if name not in WITHOUT_A_KNOB]
@@ -69,10 +71,11 @@ def test_each_policy_has_a_row_per_budget_or_one_without(results):
 def test_a_row_says_what_was_spent_how_close_it_stays_and_how_long_it_takes(results):
     for row in results["rows"]:
         assert set(row) == METRICS | {
-            "policy", "learned", "budget", "knob", "spent", "spent_with_first", "macs",
+            "policy", "learned", "budget", "knob", "pace", "spent", "spent_with_first", "macs",
             "ms_p50", "ms_p95", "state_bytes", "interpolated", "note",
         }  # fmt: skip
-        assert row["learned"] == (row["policy"] == "gumbel")
+        assert row["learned"] == (row["policy"] in GATE)
+        assert row["pace"] == 1 or row["policy"].endswith("-paced")
         assert 0 < row["ms_p50"] <= row["ms_p95"]
         for name in METRICS:
             assert set(row[name]) == {"value", "interval"}
@@ -96,10 +99,11 @@ def test_the_learned_gate_is_paired_with_every_other_policy(results):
         assert set(entry) == {
             "policy", "against", "budget", "metric", "difference", "interval", "wins"
         }  # fmt: skip
-        assert entry["policy"] == "gumbel"
+        assert entry["policy"] in GATE
     others = {name for name in HEURISTICS if name not in WITHOUT_A_KNOB}
-    assert {entry["against"] for entry in paired} == others
-    assert len(paired) == len(others) * len(BUDGETS) * len(METRICS)
+    assert {entry["against"] for entry in paired} == others | set(GATE)
+    # Each of the two against all heuristics and against the other.
+    assert len(paired) == 2 * (len(others) + 1) * len(BUDGETS) * len(METRICS)
 
 
 def test_drift_is_given_for_each_row_that_has_a_knob_and_agrees_with_its_curve(results):
@@ -128,7 +132,7 @@ def test_the_meta_data_say_how_to_repeat_it(results, digits):
     assert meta["no_accuracy"] is None
     assert meta["backbone_fingerprint"] == digits.fingerprint
     drawn = {"random": [0, 1, 2], "random-per-block": [0, 1, 2]}
-    assert meta["seeds"] == drawn | {"gumbel": [0]}
+    assert meta["seeds"] == drawn | {"gumbel": [0], "gumbel-paced": [0]}
     assert [set(gate) for gate in meta["gates"]] == [{"file", "command", "commit"}]
     assert meta["command"].startswith("regate compare --config ")
     assert {"commit", "budgets", "clips", "groups", "interval", "dense_macs"} <= set(meta)

@@ -90,6 +90,11 @@ def test_what_happens_to_an_image_can_be_changed():
         ("always", {"backbone": ""}, "the policy always fits any backbone: say which with"),
         ("threshold", {}, "the policy threshold has a knob and no calibration .*: give --knob, "),
         ("always", {"knob": 1.0}, "the policy always has no knob: leave --knob 1 out"),
+        (
+            "threshold-paced",
+            {},
+            "threshold-paced has a pace for each budget, .*: give threshold,",
+        ),
         ("top-r", {"knob": 1.5}, r"the knob of top-r must be in \[0, 1\], got 1.5$"),
         ("threshold", {"knob": 99}, r"in \[-9, 9\], got 99: it is the threshold's logarithm"),
         ("threshold", {"knob": math.nan}, r"the knob of threshold must be in \[-9, 9\], got nan"),
