@@ -153,7 +153,7 @@ class GumbelTask(ReuseTask):
         both = knob.grad * len(bins) * self.unit[bins]
         bought = both - self.price(bins) * slope
         # Of all processes: prices are buffers, of which the first process's are handed to all.
-        gathered = self.all_gather((bins, bought, -slope))
+        gathered = self.all_gather((bins, bought, -slope, 1 / self.unit[bins]))
         self.price.update(*(value.flatten() for value in gathered))
 
     def val_knobs(self) -> Tensor:
@@ -267,7 +267,7 @@ class GumbelTask(ReuseTask):
         curve = torch.stack(apart).mean(0).to(self.device)
         slope = torch.gradient(curve, spacing=(self.budgets,))[0]
         self.unit.copy_(curve.clamp_min(LEAST_UNIT))
-        self.price.restart((-slope).clamp_min(LEAST_PRICE))
+        self.price.curve.copy_((-slope).clamp_min(LEAST_PRICE))
 
 
 class _Drawn(NamedTuple):
