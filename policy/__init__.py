@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from policy.gate_file import load_gate, save_gate
+    from policy.guard import Guard
     from policy.records import FrameResult
     from policy.session import ReuseSession
 
-__all__ = ["FrameResult", "ReuseSession", "load_gate", "save_gate"]
+__all__ = ["FrameResult", "Guard", "ReuseSession", "load_gate", "save_gate"]
 
 _HOMES = {
     "FrameResult": "policy.records",
+    "Guard": "policy.guard",
     "ReuseSession": "policy.session",
     "load_gate": "policy.gate_file",
     "save_gate": "policy.gate_file",

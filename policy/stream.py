@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from datamodules.errors import RegateError
 from datamodules.sources import open_source
 from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
+from policy.guard import Guard
 from policy.provenance import command, commit
 from policy.serving.files import OverlayFile, playing_rate, rows_file
 from policy.serving.interrupt import interruptible
@@ -41,6 +43,7 @@ def stream(
     knob: float | None = None,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     seed: int = 0,
+    guard: Guard = Guard(),  # noqa: B008  # frozen
 ) -> Summary:
     """Run a gate over a video and print, frame by frame, what it sees and what it spends.
 
@@ -69,6 +72,8 @@ def stream(
         preprocessing: What happens to an image first; by default what the gate file was
             calibrated with, or the model's own.
         seed: Of random policies.
+        guard: What keeps a long stream right: flushes at scene cuts, a bound on the age of what
+            is reused, spot checks. --guard.cuts false --guard.max_age null leaves it to the gate.
 
     Raises:
         RegateError: If the source, the gate or the backbone cannot be used, or a file not written.
@@ -79,7 +84,9 @@ def stream(
         rows = stack.enter_context(rows_file(json))
         frames, rate = _open(source, fps)
         writer = stack.enter_context(VideoWriter(overlay, rate)) if overlay else None
-        session = open_session(gate, backbone, weights, budget, knob, preprocessing, device, seed)
+        session = open_session(
+            gate, backbone, weights, budget, knob, preprocessing, device, seed, guard
+        )
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
         if writer:
@@ -88,7 +95,7 @@ def stream(
             served = serve(islice(frames, max_frames), session, compare_dense)
             summary = run(served, session, names, [*sinks, show], max_frames)
         if rows:
-            rows.finish(summary, _meta(source, gate, session))
+            rows.finish(summary, _meta(source, gate, session) | {"guard": asdict(guard)})
     print_summary(summary, f"{session.gate.name} on {session.backbone.name}")
     for output in (overlay, json):
         if output:

@@ -117,6 +117,7 @@ def known_options():
     from datamodules.splits import SplitOptions
     from datamodules.synthetic import SyntheticClips
     from policy.cli import TRAINER
+    from policy.guard import Guard
     from policy.tasks.gumbel import GumbelTask
 
     known = {"--config", "--help", "--print_config", "--run_dir", "--ckpt_path"}
@@ -129,6 +130,7 @@ def known_options():
     nested = {
         "data": (VideoFolder, SyntheticClips),
         "data.split": (SplitOptions,),
+        "guard": (Guard,),
         "model": (GumbelTask,),
         "model.preprocessing": (Preprocessing,),
         "preprocessing": (Preprocessing,),

@@ -12,6 +12,7 @@ from policy.device import open_device
 from policy.gate_file import calibrated_on, load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
+from policy.guard import Guard
 from policy.policies import PACED, build_gate, family
 from policy.session import ReuseSession
 
@@ -27,6 +28,7 @@ def open_session(
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     device: str = "cpu",
     seed: int = 0,
+    guard: Guard | None = None,
 ) -> ReuseSession:
     """Load a gate and its backbone.
 
@@ -41,6 +43,7 @@ def open_session(
             calibrated with, or the model's own.
         device: As torch names it.
         seed: Of random policies.
+        guard: Of the session.
 
     Raises:
         RegateError: If anything does not exist or does not fit.
@@ -78,7 +81,7 @@ def open_session(
     # A file without calibration brings its knob.
     if knob is None and built.calibration is None and not (from_file and budget is None):
         _check_needs_no_knob(built, budget)
-    session = ReuseSession(model, built, budget, seed=seed)
+    session = ReuseSession(model, built, budget, seed=seed, guard=guard)
     if knob is not None:
         session.knob = _checked_knob(built, knob)
     return session

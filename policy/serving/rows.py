@@ -21,6 +21,7 @@ class FrameRow:
         index: Number of the frame in its source.
         time: Seconds since the source's first frame.
         restart: Why the session began afresh with this frame, which makes it dense; "" if not.
+        flush: Why all patches are computed again from this frame on: "cut" or "age"; "" if not.
         top1: Most likely class; None for a backbone without classifier.
         label: Its name, or its number where names are unknown.
         probability: Of that class, in [0, 1].
@@ -34,6 +35,8 @@ class FrameRow:
         agrees: Whether both name the same class.
         kl: KL(dense ‖ gated) of the class distributions, nats.
         cosine: Of both pooled features, for a backbone without classifier.
+        checked: On a spot check, how far the gated output was from the dense one that took its
+            place: KL in nats, or 1 − cosine for a backbone without classifier; else None.
     """
 
     frame: int
@@ -41,6 +44,7 @@ class FrameRow:
     index: int
     time: float
     restart: str
+    flush: str
     top1: int | None
     label: str
     probability: float | None
@@ -54,6 +58,7 @@ class FrameRow:
     agrees: bool | None = None
     kl: float | None = None
     cosine: float | None = None
+    checked: float | None = None
 
 
 class Sink(Protocol):
@@ -72,7 +77,7 @@ def frame_row(served: Served, names: Sequence[str], num_classes: int) -> FrameRo
         names: Of the classes; () where unknown.
         num_classes: 0 for a backbone without classifier, whose logits are its features.
     """
-    logits, dense = served.result.logits, served.dense
+    logits, dense, guard = served.result.logits, served.dense, served.result.guard
     top1, label, probability = _top1(logits, names) if num_classes else (None, "", None)
     dense_top1, dense_label, kl, cosine = None, "", None, None
     if dense is not None and num_classes:
@@ -87,6 +92,7 @@ def frame_row(served: Served, names: Sequence[str], num_classes: int) -> FrameRo
         index=served.frame.index,
         time=served.frame.time,
         restart=served.restart,
+        flush="cut" if guard.cut else "age" if guard.aged else "",
         top1=top1,
         label=label,
         probability=probability,
@@ -100,6 +106,7 @@ def frame_row(served: Served, names: Sequence[str], num_classes: int) -> FrameRo
         agrees=None if dense_top1 is None else dense_top1 == top1,
         kl=kl,
         cosine=cosine,
+        checked=None if guard.distance.isnan() else float(guard.distance),
     )
 
 

@@ -17,6 +17,7 @@ from policy.serving.totals import Latency, Summary
 LABEL_WIDTH = 24
 HEADER = f"{'frame':>6} {'time':>8}  {'top-1':{LABEL_WIDTH}}      {'spent':>5} {'gated ms':>9}"
 DENSE_HEADER = f" {'dense ms':>9}  dense top-1"
+FLUSHES = {"cut": "a scene cut", "age": "patches have reached their age"}
 
 
 class Lines:
@@ -27,8 +28,8 @@ class Lines:
 
     def add(self, served: Served, row: FrameRow) -> None:
         """Print it at once: the reader of a live stream should not wait for a full buffer."""
-        if row.restart and row.frame:
-            print(f"-- {row.restart}: a new stream, its first frame is dense")
+        for event in events(row):
+            print(f"-- {event}")
         print(frame_line(row), flush=True)
 
 
@@ -46,10 +47,8 @@ class LiveLine:
 
     def add(self, served: Served, row: FrameRow) -> None:
         """Write over the line before."""
-        if row.restart and row.frame:
-            self._progress.console.print(
-                f"[dim]{escape(row.restart)}: a new stream, its first frame is dense[/]"
-            )
+        for event in events(row):
+            self._progress.console.print(f"[dim]{escape(event)}[/]")
         line = f"{escape(_label(row))}  spent {row.spent:.2f}  {row.ms:.1f} ms"
         if row.dense_ms is not None:
             verdict = "" if row.agrees is None else " =" if row.agrees else " differs"
@@ -72,6 +71,16 @@ def showing(verbose: bool, dense: bool, total: int | None) -> Iterator[Sink]:
     columns = (BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[line]}"), transient=True) as progress:
         yield LiveLine(progress, total)
+
+
+def events(row: FrameRow) -> Iterator[str]:
+    """What sets a frame apart from those before it, for people."""
+    if row.restart and row.frame:
+        yield f"{row.restart}: a new stream, its first frame is dense"
+    if row.flush:
+        yield f"frame {row.frame}: {FLUSHES[row.flush]}, all patches are computed again"
+    if row.checked is not None:
+        yield f"frame {row.frame}: spot check, {row.checked:.4f} from dense"
 
 
 def frame_line(row: FrameRow) -> str:
@@ -108,6 +117,11 @@ def _table(summary: Summary, title: str) -> Table:
         table.add_row("KL(dense ‖ gated), nats", _number(summary.kl, ".4f"), "0")
     if summary.cosine is not None:
         table.add_row("cosine with dense features", _number(summary.cosine, ".4f"), "1")
+    if summary.flushes:
+        table.add_row("flushes, at cuts and for age", str(summary.flushes), "–")
+    if summary.checks:
+        name = f"distance to dense at {summary.checks} spot checks"
+        table.add_row(name, _number(summary.checked, ".4f"), "0")
     table.add_row("state kept between frames", f"{summary.state_bytes / 1e6:.2f} MB", "0")
     return table
 

@@ -34,6 +34,9 @@ class Summary:
         agreement: Share of frames with dense's top-1.
         kl: Mean KL(dense ‖ gated), nats.
         cosine: Of the pooled features, for a backbone without classifier.
+        flushes: How often all patches were computed again: at cuts and for their age.
+        checks: Spot checks.
+        checked: Mean distance they found; None of none.
         ms: Latency of the gated step.
         dense_ms: Of the untouched model, measured in turns with it.
         preprocess_ms: Of resize, crop and normalisation, which both need.
@@ -54,6 +57,9 @@ class Summary:
     agreement: float | None
     kl: float | None
     cosine: float | None
+    flushes: int
+    checks: int
+    checked: float | None
     ms: Latency | None
     dense_ms: Latency | None
     preprocess_ms: Latency | None
@@ -80,7 +86,7 @@ class Mean:
         return self.total / self.count if self.count else None
 
 
-LATER = ("spent", "macs", "agrees", "kl", "cosine")
+LATER = ("spent", "macs", "agrees", "kl", "cosine", "checked")
 TIMED = ("ms", "dense_ms", "preprocess_ms")
 
 
@@ -91,6 +97,7 @@ class Totals:
     frames: int = 0
     later: int = 0
     sources: int = 0
+    flushes: int = 0
     spent_with_first: Mean = field(default_factory=Mean)
     macs_with_first: Mean = field(default_factory=Mean)
     means: dict[str, Mean] = field(default_factory=lambda: {name: Mean() for name in LATER})
@@ -111,6 +118,7 @@ class Totals:
         if row.restart:
             return
         self.later += 1
+        self.flushes += bool(row.flush)
         for name, mean in self.means.items():
             mean.add(getattr(row, name))
         for name, values in self.times.items():
@@ -141,6 +149,9 @@ class Totals:
             agreement=means["agrees"],
             kl=means["kl"],
             cosine=means["cosine"],
+            flushes=self.flushes,
+            checks=self.means["checked"].count,
+            checked=means["checked"],
             ms=_latency(self.times["ms"]),
             dense_ms=_latency(self.times["dense_ms"]),
             preprocess_ms=_latency(self.times["preprocess_ms"]),

@@ -13,6 +13,7 @@ from datamodules.video import read_frames
 from datamodules.video_writer import VideoWriter
 from policy.cli import main
 from policy.gates import ThresholdGate, TopRGate
+from policy.guard import Guard
 from policy.session import ReuseSession
 from policy.stream import stream
 
@@ -38,7 +39,7 @@ def video(tmp_path):
 def by_hand(gate, *videos):
     """Results of a plain session, and the dense logits, frame by frame."""
     backbone = load_backbone(DIGITS["backbone"], DIGITS["weights"])
-    session = ReuseSession(backbone, gate)
+    session = ReuseSession(backbone, gate, guard=Guard())
     results, dense = [], []
     for video in videos:
         session.reset()
@@ -90,7 +91,7 @@ def test_recomputing_everything_agrees_with_dense_everywhere(video):
 
     assert summary.agreement == 1.0
     assert summary.kl == pytest.approx(0, abs=1e-5)
-    assert summary.spent == 1.0
+    assert summary.spent == pytest.approx(1.0, abs=1e-3)  # and the guard's look at each frame
 
 
 def test_the_overlay_has_every_frame_and_marks_the_patches_that_were_recomputed(video, tmp_path):
@@ -126,6 +127,42 @@ def test_a_folder_is_one_run_whose_session_begins_afresh_at_each_file(tmp_path, 
     assert summary.spent == pytest.approx(np.mean(later))
     said = capsys.readouterr().out
     assert f"-- {second} begins: a new stream, its first frame is dense\n" in said
+
+
+def test_a_guard_flushes_at_a_cut_and_tells_of_it(tmp_path, capsys):
+    video, out = tmp_path / "cut.mp4", tmp_path / "out.json"
+    scenes = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
+    with VideoWriter(video, fps=10) as writer:
+        for scene in scenes.repeat(8, axis=1).repeat(8, axis=2):
+            for _ in range(4):
+                writer.write(scene)
+    words = ["stream", str(video), "--gate", "never", "--json", str(out)]
+    words += ["--backbone", "regate_vit_digits", "--weights", "random"]
+    main([*words, "--guard.max_age", "3", "--guard.check_every", "6"])
+
+    written = json.loads(out.read_text())
+    assert [row["flush"] for row in written["rows"]] == ["", "", "", "", "cut", "", "", ""]
+    assert [row["checked"] is None for row in written["rows"]] == 6 * [True] + [False, True]
+    assert written["rows"][4]["kl"] == pytest.approx(0, abs=1e-6)
+    assert (written["summary"]["flushes"], written["summary"]["checks"]) == (1, 1)
+    assert written["summary"]["checked"] == written["rows"][6]["checked"]
+    assert written["meta"]["guard"]["max_age"] == 3 and written["meta"]["guard"]["cuts"]
+    said = capsys.readouterr().out
+    assert "-- frame 4: a scene cut, all patches are computed again\n" in said
+    assert "-- frame 6: spot check, " in said and "flushes, at cuts and for age" in said
+
+    main([*words, "--guard.cuts", "false", "--guard.max_age", "5"])
+    flushes = [row["flush"] for row in json.loads(out.read_text())["rows"]]
+    assert flushes == ["", "", "", "", "", "", "age", ""]
+    main([*words, "--guard.cuts=false", "--guard.max_age=null"])
+    assert json.loads(out.read_text())["summary"]["flushes"] == 0
+
+
+def test_a_guard_out_of_range_is_told_in_a_sentence(video, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["stream", video, "--gate", "never", "--guard.max_age", "0"])
+
+    assert capsys.readouterr().err == "error: max_age must be 1 frame or more, or none, got 0\n"
 
 
 def test_a_line_per_frame_and_a_summary_are_printed(video, capsys):

@@ -4,13 +4,14 @@ from policy.serving.rows import FrameRow
 from policy.serving.totals import Latency, Totals
 
 
-def row(frame, spent, ms, restart="", agrees=True, source="a"):
+def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked=None):
     return FrameRow(
         frame=frame,
         source=source,
         index=frame,
         time=frame / 10,
         restart=restart,
+        flush=flush,
         top1=0,
         label="cat",
         probability=0.5,
@@ -23,6 +24,7 @@ def row(frame, spent, ms, restart="", agrees=True, source="a"):
         dense_ms=8.0,
         agrees=agrees,
         kl=0.5 if agrees else 1.5,
+        checked=checked,
     )
 
 
@@ -56,3 +58,18 @@ def test_a_run_of_one_frame_has_nothing_to_say_of_later_ones():
 
     assert (seen.spent, seen.agreement, seen.ms) == (None, None, None)
     assert seen.spent_with_first == 1.0
+
+
+def test_flushes_and_spot_checks_are_counted():
+    seen = summary(
+        row(0, 1.0, 9.0, restart="the first frame"),
+        row(1, 1.0, 9.0, flush="cut"),
+        row(2, 0.2, 2.0),
+        row(3, 1.0, 9.0, flush="age"),
+        row(4, 1.2, 9.0, checked=0.5),
+        row(5, 1.2, 9.0, checked=0.1),
+    )
+
+    assert (seen.flushes, seen.checks, seen.checked) == (2, 2, pytest.approx(0.3))
+    nothing = summary(row(0, 1.0, 9.0, restart="the first frame"), row(1, 0.2, 2.0))
+    assert (nothing.flushes, nothing.checks, nothing.checked) == (0, 0, None)
