@@ -56,21 +56,20 @@ class Carry:
         score: Running score minus the knob: above 0 recomputes.
         content: Projection of what the patch is, [..., c].
         noise: The frame's one noise sample of the patch in training; zeros when serving.
-        margin: Lowest score and noise so far: a patch once released stays so, and where a
-            decision is relaxed its gradient reaches every later block's.
+        decision: Of the block before.
     """
 
     score: Tensor
     content: Tensor
     noise: Tensor
-    margin: Tensor
+    decision: Tensor
 
     def rows(self, index: Tensor) -> "Carry":
         """Only the patches at the given places of the flattened [s · p] list, as [1, r]."""
         return Carry(
             *(
                 value.flatten(0, 1)[index].unsqueeze(0)
-                for value in (self.score, self.content, self.noise, self.margin)
+                for value in (self.score, self.content, self.noise, self.decision)
             )
         )
 

@@ -71,9 +71,8 @@ class LearnedGate(Gate):
         score = drift - view.knob.unsqueeze(1).to(drift.dtype) + offset
         relaxation = view.relaxation
         noise = relaxation.noise(score) if relaxation else torch.zeros_like(score)
-        margin = score + noise
-        decision = relaxation(margin) if relaxation else margin > 0
-        return Decision(decision, drift + offset, Carry(score, content, noise, margin))
+        decision = relaxation(score + noise) if relaxation else score > 0
+        return Decision(decision, drift + offset, Carry(score, content, noise, decision))
 
     def release(
         self, block: int, tokens: Tensor, carry: Carry, relaxation: Relaxation | None
@@ -82,9 +81,11 @@ class LearnedGate(Gate):
         relative = carry.score.clamp(-CLAMP, CLAMP).unsqueeze(-1) / CLAMP
         offset = self.releases[block - 1](torch.cat([relative, carry.content], dim=-1))
         score = carry.score + offset.squeeze(-1)
-        margin = torch.minimum(carry.margin, score + carry.noise)
-        decision = relaxation(margin) if relaxation else margin > 0
-        return Decision(decision, score, Carry(score, carry.content, carry.noise, margin))
+        if relaxation:
+            decision = carry.decision * relaxation(score + carry.noise)
+        else:
+            decision = carry.decision & (score > 0)
+        return Decision(decision, score, Carry(score, carry.content, carry.noise, decision))
 
     def macs(self, block: int, dim: int) -> float:
         """Matrix MACs of the networks, and d each for the drift, its norm and the cosine's two."""
@@ -102,8 +103,7 @@ class LearnedGate(Gate):
 
     def _scalars(self, view: BlockView, drift: Tensor) -> Tensor:
         """Causal scalars of each patch, roughly in [-1, 1], [s, p, NUM_SCALARS]."""
-        # As a feature the knob is a number; what it buys is read off the score alone.
-        knob = view.knob.detach().unsqueeze(1).to(drift.dtype)
+        knob = view.knob.unsqueeze(1).to(drift.dtype)
         relative = (drift - knob).clamp(-CLAMP, CLAMP)
         near_mean, near_peak = neighbourhood(relative, view.grid)
         norm = torch.linalg.vector_norm(view.tokens, dim=-1).clamp_min(DRIFT_FLOOR).log()

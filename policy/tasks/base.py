@@ -114,15 +114,14 @@ class ReuseTask(LightningModule):
             self._measure_yardstick()
 
     def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
-        """Sweep the gate over its knobs, and once per run the threshold over the yardstick's."""
+        """Sweep the gate, and once per run the threshold, over the knobs of the yardstick."""
         assert self.yardstick is not None
         knobs = torch.tensor(self.yardstick.knobs, device=self.device)
-        ours = self.val_knobs()
         threshold = ThresholdGate().to(self.device)
         for frames in batch.frames:
             normalised = self.backbone.normalize(frames)
             dense = dense_clip(self.backbone, normalised)
-            swept = sweep_clip(self.backbone, self.gate, normalised, dense, ours)
+            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knobs)
             self._curve.append(_spent_and_kl(swept))
             if self._threshold_curve is None:
                 swept = sweep_clip(self.backbone, threshold, normalised, dense, knobs)
@@ -172,11 +171,6 @@ class ReuseTask(LightningModule):
             }
             for name, (swept, dense) in zip(batch.names, self._served(batch), strict=True)
         ]
-
-    def val_knobs(self) -> Tensor:
-        """Knobs that the gate is validated at, [k]: the yardstick's."""
-        assert self.yardstick is not None
-        return torch.tensor(self.yardstick.knobs, device=self.device)
 
     def val_example(self) -> tuple[Tensor, float]:
         """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""

@@ -3,9 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -21,39 +19,36 @@ from policy.records import FrameResult
 from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
 from policy.tasks.base import ReuseTask
-from policy.tasks.price import KnobPrice
 
 BINS = 8
 LEAST_UNIT = 1e-3
 LEAST_PRICE = 1e-2
 """Where a curve is flat already, distortion and price stay at least this far from zero."""
-WARM_UP = 0.15
-"""Share of the training in which the learning rate rises, while prices settle."""
 
 
 class GumbelTask(ReuseTask):
     """Unrolls clips on-policy with relaxed decisions and trains the gate through them.
 
-    Each clip of a batch draws one of eight budgets and runs at its knob, which starts where the
-    *threshold* spends the budget and follows slowly, so that the gate goes on spending it. The
-    loss is the distortion of the later frames plus ``price · spent``, over the threshold's own
-    distortion at that budget so that all budgets weigh the same. The price is read off the knob
-    (``KnobPrice``): it is the one at which training moves computation between patches, frames and
-    clips, and leaves the mean where it is. No clip has a budget of its own, which would forbid
-    spending where and when things move.
+    Each clip of a batch draws one of eight budgets and runs at the knob where the *threshold*
+    spends it. The loss is the distortion of the later frames plus ``price · (spent − budget)``,
+    over the threshold's own distortion at that budget so that all budgets weigh the same. The
+    price of each budget is a dual variable that rises while the running mean of what is spent
+    there is over the budget: the constraint binds the mean over videos and never a single clip,
+    which would forbid spending where and when things move.
 
     Args:
         backbone: timm's name of it.
         weights: "pretrained", a local file, or "random".
-        learning_rate: Highest of AdamW's, after a warm-up and before a cosine to zero.
+        learning_rate: Of AdamW, decaying to zero along a cosine.
         temperature: Of the decisions' sigmoid at the start and at the end.
         noise_scale: Of the logistic noise, in units of log drift; one sample per patch and frame.
+        soft_share: Share of the training before decisions are rounded (straight-through after).
         cosine_weight: Of the cosine terms on patch tokens and pooled features, beside KL.
         label_weight: Of the cross-entropy to labels, which must be the backbone's classes; 0 is
             label-free.
         budget_range: Lowest and highest budget trained for.
         calibration_clips: Clips of the calibration split that the knobs are found on.
-        knob_rate: Step of a budget's knob per clip, for a relative excess of 1.
+        dual_rate: Step of the log price per batch, for a relative excess of 1.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
         preprocessing: What happens to an image first; the model's own by default.
 
@@ -62,7 +57,7 @@ class GumbelTask(ReuseTask):
     """
 
     budgets: Tensor
-    knobs: Tensor
+    log_price: Tensor
     unit: Tensor
     excess: Tensor
 
@@ -71,13 +66,14 @@ class GumbelTask(ReuseTask):
         backbone: str,
         weights: str = "pretrained",
         learning_rate: float = 3e-3,
-        temperature: tuple[float, float] = (0.5, 0.3),
-        noise_scale: float = 0.3,
-        cosine_weight: float = 0.1,
+        temperature: tuple[float, float] = (1.0, 0.3),
+        noise_scale: float = 0.2,
+        soft_share: float = 0.1,
+        cosine_weight: float = 0.5,
         label_weight: float = 0.0,
         budget_range: tuple[float, float] = (0.06, 0.6),
         calibration_clips: int = 12,
-        knob_rate: float = 0.1,
+        dual_rate: float = 0.05,
         budget: float = 0.2,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     ) -> None:
@@ -85,9 +81,10 @@ class GumbelTask(ReuseTask):
         _check_ends("temperature", temperature)
         for name, value in (
             ("noise_scale", noise_scale),
+            ("soft_share", soft_share),
             ("cosine_weight", cosine_weight),
             ("label_weight", label_weight),
-            ("knob_rate", knob_rate),
+            ("dual_rate", dual_rate),
         ):
             if value < 0:
                 raise RegateError(f"{name} must be 0 or more, got {value:g}")
@@ -96,18 +93,17 @@ class GumbelTask(ReuseTask):
         self.learning_rate = learning_rate
         self.temperature = temperature
         self.noise_scale = noise_scale
+        self.soft_share = soft_share
         self.cosine_weight = cosine_weight
         self.label_weight = label_weight
-        self.knob_rate = knob_rate
+        self.dual_rate = dual_rate
         low, high = budget_range
         steps = torch.linspace(math.log(low), math.log(high), BINS)
         self.register_buffer("budgets", steps.exp())
         # NaN until the first fit has measured where to start; a resumed run goes on from here.
-        self.register_buffer("knobs", torch.full((BINS,), torch.nan))
+        self.register_buffer("log_price", torch.full((BINS,), torch.nan))
         self.register_buffer("unit", torch.full((BINS,), torch.nan))
         self.register_buffer("excess", torch.zeros(BINS))
-        self.price = KnobPrice(torch.full((BINS,), torch.nan))
-        self._drawn: _Drawn | None = None
 
     def on_fit_start(self) -> None:
         """Start the prices where the threshold's own curve puts them.
@@ -117,9 +113,11 @@ class GumbelTask(ReuseTask):
         """
         self._check_labels()
         super().on_fit_start()
-        if self.knobs.isnan().any():
-            self.knobs.copy_(self._first_knobs())
-            self._set_gate_range()
+        assert self.yardstick is not None
+        knobs = torch.tensor([self.yardstick.knob(float(budget)) for budget in self.budgets])
+        self.knobs = knobs.to(self.device)
+        if self.log_price.isnan().any():
+            self._set_gate_range(knobs)
             self._start_prices()
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor:
@@ -129,8 +127,7 @@ class GumbelTask(ReuseTask):
         bins = torch.randint(BINS, (len(frames),), device=self.device)
         relaxation = self._relaxation()
         session = ReuseSession(self.backbone, self.gate, execution="masked", relaxation=relaxation)
-        # A leaf of its own, whose gradient says what the knob buys.
-        session.knob = knob = self.knobs[bins].clone().requires_grad_()
+        session.knob = self.knobs[bins]
         terms, spent = [], []
         for index in range(frames.shape[1]):
             result = session.step(frames[:, index])
@@ -138,50 +135,13 @@ class GumbelTask(ReuseTask):
                 labels = batch.labels[:, index] if self.label_weight else None
                 terms.append(distortion(result, dense_rows(dense, index), labels))
                 spent.append(self._differentiable_spent(session, result))
-        mean_spent = torch.stack(spent).mean(0)
-        (slope,) = torch.autograd.grad(mean_spent.sum(), knob, retain_graph=True)
-        self._drawn = _Drawn(knob, slope, bins)
-        return self._loss(_mean(terms), mean_spent, bins, relaxation)
-
-    def on_after_backward(self) -> None:
-        """Let prices follow what knobs were seen to buy."""
-        if self._drawn is None or self._drawn.knob.grad is None:
-            return
-        knob, slope, bins = self._drawn.knob, self._drawn.slope, self._drawn.bins
-        assert knob.grad is not None
-        # The loss is the mean over clips of (distortion + price · spent) / unit.
-        both = knob.grad * len(bins) * self.unit[bins]
-        bought = both - self.price(bins) * slope
-        # Of all processes: prices are buffers, of which the first process's are handed to all.
-        gathered = self.all_gather((bins, bought, -slope, 1 / self.unit[bins]))
-        self.price.update(*(value.flatten() for value in gathered))
-
-    def val_knobs(self) -> Tensor:
-        """The yardstick's, moved as training has moved the knobs of its budgets, [k]."""
-        knobs = super().val_knobs()
-        if self.knobs.isnan().any():
-            return knobs
-        start, now = self._first_knobs().flip(0), self.knobs.flip(0)  # ascending
-        moved = np.interp(knobs.cpu().numpy(), start.numpy(), (now.cpu() - start).numpy())
-        return knobs + torch.tensor(moved, device=knobs.device, dtype=knobs.dtype)
-
-    def _first_knobs(self) -> Tensor:
-        """Where the threshold spends each budget, [b]."""
-        assert self.yardstick is not None
-        return torch.tensor([self.yardstick.knob(float(budget)) for budget in self.budgets])
+        return self._loss(_mean(terms), torch.stack(spent).mean(0), bins, relaxation)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the gate, one warm-up and one cosine over the whole run."""
+        """AdamW on the gate, cosine decay over the whole run."""
         optimizer = torch.optim.AdamW(self.gate.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self.learning_rate,
-            total_steps=max(2, steps),
-            pct_start=WARM_UP,
-            div_factor=100,
-            cycle_momentum=False,
-        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -193,10 +153,10 @@ class GumbelTask(ReuseTask):
         """Distortion plus priced excess, per budget in units of the threshold's distortion."""
         apart = terms.kl + self.cosine_weight * (terms.patches + terms.pooled)
         apart = apart + self.label_weight * terms.labels
-        price: Tensor = self.price(bins)
+        price = self.log_price.exp()[bins]
         over = spent - self.budgets[bins]
-        loss: Tensor = ((apart + price * over) / self.unit[bins]).mean()
-        self._move_knobs(over.detach() / self.budgets[bins], bins)
+        loss = ((apart + price * over) / self.unit[bins]).mean()
+        self._move_prices(over.detach() / self.budgets[bins], bins)
         size = len(bins)
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log_dict(
@@ -230,14 +190,16 @@ class GumbelTask(ReuseTask):
         return Relaxation(
             temperature=annealed_temperature(*self.temperature, progress),
             noise_scale=self.noise_scale,
+            hard=progress >= self.soft_share,
         )
 
-    def _move_knobs(self, relative: Tensor, bins: Tensor) -> None:
-        """Raise a knob where the running mean is over its budget, lower it where under."""
+    def _move_prices(self, relative: Tensor, bins: Tensor) -> None:
+        """Raise the price where the running mean is over its budget, lower it where under."""
+        # Of all processes: prices are buffers, of which the first process's are handed to all.
         everybody = self.all_gather((relative, bins))
         for over, index in zip(*(value.flatten() for value in everybody), strict=True):
             self.excess[index] = 0.9 * self.excess[index] + 0.1 * over
-            self.knobs[index] += self.knob_rate * float(self.excess[index].clamp(-1, 1))
+            self.log_price[index] += self.dual_rate * float(self.excess[index].clamp(-1, 1))
 
     def _check_labels(self) -> None:
         """Other classes of the same numbers would be learned without a word."""
@@ -249,9 +211,9 @@ class GumbelTask(ReuseTask):
                 "labels"
             )
 
-    def _set_gate_range(self) -> None:
-        self.gate.knob_mean.fill_(self.knobs.mean())
-        self.gate.knob_std.fill_(self.knobs.std().clamp_min(0.1))
+    def _set_gate_range(self, knobs: Tensor) -> None:
+        self.gate.knob_mean.fill_(knobs.mean())
+        self.gate.knob_std.fill_(knobs.std().clamp_min(0.1))
 
     def _start_prices(self) -> None:
         """What a MAC buys on the threshold's own curve: minus the slope of distortion in spent."""
@@ -267,15 +229,7 @@ class GumbelTask(ReuseTask):
         curve = torch.stack(apart).mean(0).to(self.device)
         slope = torch.gradient(curve, spacing=(self.budgets,))[0]
         self.unit.copy_(curve.clamp_min(LEAST_UNIT))
-        self.price.curve.copy_((-slope).clamp_min(LEAST_PRICE))
-
-
-class _Drawn(NamedTuple):
-    """What prices need of a batch: knobs [s], the derivative of spent in them, and budgets."""
-
-    knob: Tensor
-    slope: Tensor
-    bins: Tensor
+        self.log_price.copy_((-slope).clamp_min(LEAST_PRICE).log())
 
 
 def dense_rows(dense: Sequence[DenseClip], index: int) -> DenseClip:

@@ -24,13 +24,11 @@ class RandomlyReleasing(Gate):
         draws = [uniform_noise(state.seed, state.frame, block, count) for block in range(12)]
         noise = torch.stack(draws, dim=-1)  # [s, p, blocks]
         admitted = noise[..., 0] < view.knob.unsqueeze(1)
-        margin = admitted.to(noise) - 0.5
-        return Decision(admitted, carry=Carry(noise[..., 0], noise, noise[..., 0], margin))
+        return Decision(admitted, carry=Carry(noise[..., 0], noise, noise[..., 0], admitted))
 
     def release(self, block, tokens, carry, relaxation):
-        margin = torch.minimum(carry.margin, 0.6 - carry.content[..., block])
-        carry = Carry(carry.score, carry.content, carry.noise, margin)
-        return Decision(margin > 0, carry=carry)
+        stays = carry.decision & (carry.content[..., block] < 0.6)
+        return Decision(stays, carry=Carry(carry.score, carry.content, carry.noise, stays))
 
 
 def make_gate(kind, backbone):

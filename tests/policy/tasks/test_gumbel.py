@@ -63,8 +63,8 @@ def test_each_step_and_each_validation_is_logged(gumbel_run):
         assert len(logged[tag]) == 4, tag
     for tag in ("val/kl", "val/spent", "val/kl_minus_threshold", "hp/kl_minus_threshold"):
         assert len(logged[tag]) >= 2, tag
-    assert logged["train/temperature"][0] == 0.5
-    assert logged["train/temperature"][-1] == pytest.approx(0.5 * 0.6 ** (3 / 4))
+    assert logged["train/temperature"][0] == 1.0
+    assert logged["train/temperature"][-1] == pytest.approx(0.3 ** (3 / 4))
     assert logged["hp/spent"][-1] == logged["val/spent"][-1]
     values = [value for tag, series in logged.items() if tag[:3] != "hp/" for value in series]
     assert all(map(math.isfinite, values))
@@ -82,7 +82,7 @@ def test_a_checkpoint_holds_the_gate_and_not_the_backbone(gumbel_run):
 
     names = set(checkpoint["state_dict"])
     assert {name.split(".")[0] for name in names} == {
-        "gate", "budgets", "knobs", "unit", "excess", "price"
+        "gate", "budgets", "log_price", "unit", "excess"
     }  # fmt: skip
     assert checkpoint["backbone"]["name"] == "regate_vit_digits"
 
@@ -172,8 +172,7 @@ def test_an_untrained_gate_is_the_threshold(fit, monkeypatch):
     """Its own cost set aside, which is a few percent of the lowest budget on so small a model."""
     monkeypatch.setattr(LearnedGate, "macs", lambda gate, block, dim: 0.0 if block else float(dim))
 
-    still = ("--model.learning_rate", "0", "--model.knob_rate", "0", "--trainer.max_epochs", "1")
-    logged = scalars(fit("idle", *still))
+    logged = scalars(fit("idle", "--model.learning_rate", "0", "--trainer.max_epochs", "1"))
 
     assert abs(logged["val/kl_minus_threshold"][0]) < 1e-3
     for budget in READ_AT:

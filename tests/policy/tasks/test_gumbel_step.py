@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from datamodules.records import ClipBatch
 from policy.losses import distortion
 from policy.quality import dense_clip
 from policy.relax import Relaxation
@@ -53,42 +52,14 @@ def test_the_gradients_have_the_sign_of_the_differences(task, digit_clips):
         assert gradient.item() == pytest.approx(difference.item(), rel=0.3)
 
 
-def test_a_knob_rises_over_the_budget_and_falls_under_it(task):
-    task.knobs.zero_()
+def test_the_price_rises_over_the_budget_and_falls_under_it(task):
+    task.log_price.zero_()
     task.excess.zero_()
     task.all_gather = lambda values: values  # of a Trainer with one process
 
-    task._move_knobs(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([0, 1, 2]))
+    task._move_prices(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([0, 1, 2]))
 
-    assert task.knobs[:4].tolist() == pytest.approx([0.005, -0.005, 0, 0])
-
-
-def test_at_the_price_read_off_it_the_knob_gains_nothing(task, digit_clips):
-    """So that a push on all patches alike, which is what a knob is, cancels out."""
-    task.all_gather = lambda values: values
-    task.unit.fill_(2.0)
-    task.knobs.fill_(-1.0)
-    task.price.curve.copy_(torch.linspace(2, 1, 8))
-    task.log = task.log_dict = lambda *_, **__: None
-    frames = torch.stack(digit_clips[:2])[:, :4]
-    relaxation = Relaxation(temperature=0.5, noise_scale=0.3)
-    task._relaxation = lambda: relaxation
-    batch = ClipBatch(frames, torch.full(frames.shape[:2], -1), ["a", "b"], ["a", "b"])
-
-    task.knob_rate = 0.0
-
-    def slope():
-        torch.manual_seed(1)
-        task.training_step(batch, 0).backward()
-        return task._drawn.knob.grad
-
-    before = slope()
-    task.on_after_backward()
-    after = slope()
-
-    assert abs(before.sum()) > 1e-3 * before.abs().max()
-    assert task.price.bought > 0
-    assert abs(after.sum()) < 1e-9 * before.abs().max()
+    assert task.log_price[:4].tolist() == pytest.approx([0.0025, -0.0025, 0, 0])
 
 
 def test_the_spent_that_is_trained_is_the_counted_one(task, digit_clips):
