@@ -66,12 +66,15 @@ def with_paces(
     dense = [dense_clip(backbone, frames) for frames in normalised]
     knobs = np.asarray(plain.knobs)
     curves = [_sweep(backbone, gate, normalised, dense, knobs, pace, advance) for pace in PACES]
+    # A gate that recomputes everything spends a little over 1, which is no budget one can ask for.
+    every = dict(zip(plain.spent, plain.knobs, strict=True))
     low = [spent for spent in targets(plain.floor * PACES[-1]) if spent < plain.lowest]
     points = []
-    for budget in sorted({*plain.spent, *low}):
-        curve = _best(curves, budget)
+    for budget in sorted({*every, *low}):
+        # Curves are in the order of PACES: the first looks at every frame.
+        curve = _best(curves if budget in every else curves[1:], budget)
         if curve is not None and curve.pace == 1:
-            points.append((budget, plain.knob(budget), 1.0))
+            points.append((budget, every[budget], 1.0))
         elif curve is not None:
             points.append(_met(backbone, gate, clips, curve, budget))
     ascending = [points[0]]

@@ -7,6 +7,7 @@ import torch
 from policy.budget import Calibration
 from policy.calibration import calibrate, spent_per_clip
 from policy.gates import ThresholdGate
+from policy.gates.learned import LearnedGate
 from policy.pacing import PACES, with_paces
 from policy.quality import dense_clip, sweep_clip
 
@@ -67,6 +68,14 @@ def test_still_videos_need_no_second_look(digits, digit_clips):
     jump = [torch.cat([a[:3], b[3:]]) for a, b in zip(still, still[::-1], strict=True)]
     paced = with_paces(digits, ThresholdGate(), jump, plain)
     assert paced.pace(0.9) == 1.0
+
+
+def test_a_gate_whose_own_cost_lifts_it_over_the_dense_frame(digits, digit_clips):
+    gate = LearnedGate(digits.dim, digits.depth)
+    plain = calibrate(digits, gate, digit_clips, ASKED)
+    paced = with_paces(digits, gate, digit_clips, plain)
+    assert plain.spent[-1] > 1
+    assert paced.spent[-1] == plain.spent[-1] and paced.paces[-1] == 1.0
 
 
 def test_a_table_keeps_its_paces_in_a_file(tables):
