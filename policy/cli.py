@@ -36,6 +36,9 @@ COMMANDS = {
     "predict": Command(TRAINER, "write the results of a checkpoint for every clip"),
     "compare": Command("policy.compare.run:compare", "compare policies at matched compute"),
     "stream": Command("policy.stream:stream", "run a gate over a video, a camera or a stream"),
+    "calibrate": Command(
+        "policy.recalibrate:recalibrate", "find a gate's budgets on videos of your own"
+    ),
     "export": Command("policy.export:export", "write the gate file of a checkpoint"),
 }
 

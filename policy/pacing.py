@@ -69,10 +69,14 @@ def with_paces(
     # A gate that recomputes everything spends a little over 1, which is no budget one can ask for.
     every = dict(zip(plain.spent, plain.knobs, strict=True))
     low = [spent for spent in targets(plain.floor * PACES[-1]) if spent < plain.lowest]
-    points = []
+    points: list[tuple[float, float, float]] = []
     for budget in sorted({*every, *low}):
-        # Curves are in the order of PACES: the first looks at every frame.
-        curve = _best(curves if budget in every else curves[1:], budget)
+        # More budget never looks at fewer frames: what a few clips say otherwise is chance.
+        least = points[-1][2] if points else 0.0
+        usable = [curve for curve in curves if curve.pace >= least]
+        if budget not in every:
+            usable = [curve for curve in usable if curve.pace < 1]
+        curve = _best(usable, budget)
         if curve is not None and curve.pace == 1:
             points.append((budget, every[budget], 1.0))
         elif curve is not None:

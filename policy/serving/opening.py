@@ -52,6 +52,23 @@ def open_session(
         raise RegateError(
             f"--budget {budget:g} and --knob {knob:g} both set how much is spent: give one of them"
         )
+    model, built = open_gate(gate, backbone, weights, preprocessing, device)
+    from_file = Path(gate).is_file()
+    if knob is None and budget is None and built.calibration is not None:
+        budget = DEFAULT_BUDGET
+    # A file without calibration brings its knob.
+    if knob is None and built.calibration is None and not (from_file and budget is None):
+        _check_needs_no_knob(built, budget)
+    session = ReuseSession(model, built, budget, seed=seed, guard=guard)
+    if knob is not None:
+        session.knob = _checked_knob(built, knob)
+    return session
+
+
+def open_gate(
+    gate: str, backbone: str, weights: str, preprocessing: Preprocessing, device: str
+) -> tuple[Backbone, Gate]:
+    """Load the backbone that a gate belongs to, and the gate; as in ``open_session``."""
     on = open_device(device)
     from_file = Path(gate).is_file()
     if not from_file and (Path(gate).suffix or "/" in gate):
@@ -76,15 +93,7 @@ def open_session(
     model = load_backbone(backbone, weights, preprocessing=preprocessing).to(on)
     built = load_gate(gate, model) if from_file else build_gate(gate)
     built.to(on)
-    if knob is None and budget is None and built.calibration is not None:
-        budget = DEFAULT_BUDGET
-    # A file without calibration brings its knob.
-    if knob is None and built.calibration is None and not (from_file and budget is None):
-        _check_needs_no_knob(built, budget)
-    session = ReuseSession(model, built, budget, seed=seed, guard=guard)
-    if knob is not None:
-        session.knob = _checked_knob(built, knob)
-    return session
+    return model, built
 
 
 def describe(backbone: Backbone, gate: Gate) -> dict[str, object]:

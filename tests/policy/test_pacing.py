@@ -57,6 +57,7 @@ def test_it_reaches_below_the_floor_of_every_frame(tables):
     assert paced.lowest < plain.lowest
     assert paced.floor < plain.floor
     assert set(paced.paces) <= set(PACES)
+    assert list(paced.paces) == sorted(paced.paces)
     assert paced.knob(1.0) == plain.knob(1.0) and paced.pace(1.0) == 1.0
 
 
