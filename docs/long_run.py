@@ -149,7 +149,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--gate", required=True, help="calibrated gate file")
     parser.add_argument("--weights", default="pretrained", help="of its backbone")
     parser.add_argument("--budget", type=float, default=0.25)
-    parser.add_argument("--max_age", type=int, nargs="*", default=[Guard().max_age])
+    parser.add_argument("--max_age", type=int, nargs="*", default=[100, 50])
     parser.add_argument("--window", type=int, default=100, help="frames")
     parser.add_argument("--frames", type=int, help="of each video; all by default")
     parser.add_argument("--out", type=Path, default=Path("long_run.png"))

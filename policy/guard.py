@@ -38,7 +38,7 @@ class Guard:
     Args:
         cuts: Flush at a scene cut: when a large share of the patches has jumped since the frame
             before. A cut to a frame that is held is seen on the next one that is not.
-        max_age: Flush once a patch has not been recomputed, in every block, for this many frames.
+        max_age: Flush once a patch was last recomputed, in every block, this many frames ago.
             Streams side by side have bounds of their own between half of it and all of it, by
             their seeds (0: all of it), so that they do not flush together. None for no bound.
         check_every: On every so-manieth frame run the dense model as well, tell how far the gated
@@ -56,7 +56,7 @@ class Guard:
     """
 
     cuts: bool = True
-    max_age: int | None = 250
+    max_age: int | None = 100
     check_every: int | None = None
     cap: float | None = None
     jump: float = 0.25
@@ -219,7 +219,7 @@ class Watch:
             return torch.zeros_like(state.gate.frame, dtype=torch.bool)
         spread = torch.remainder(state.gate.seed.double() * GOLDEN, 1)
         bound = self.guard.max_age - (spread * (self.guard.max_age // 2 + 1)).floor()
-        old = (state.guard.age >= bound.unsqueeze(1)).any(1)
+        old = (state.guard.age + 1 >= bound.unsqueeze(1)).any(1)
         return old & ~(state.guard.pending > 0).any(1)
 
     def _jumps(self, tokens: Tensor, state: GuardState, first: Tensor) -> tuple[GuardState, Tensor]:

@@ -46,7 +46,7 @@ def test_each_session_goes_its_own_way(script, video, capsys, tmp_path):
     backbone = load_backbone("regate_vit_digits", "random")
     gate = TopRGate()
     gate.calibration = Calibration((0.2, 0.5), (0.1, 0.4), 0.05)
-    guards = {script.ALONE: None, "max_age 3": Guard(max_age=3)}
+    guards = {script.ALONE: None, "max_age 4": Guard(max_age=4)}
     runs = script.run(video, backbone, gate, 0.2, guards, window=4)
 
     fresh, alone, guarded = (runs[name] for name in (script.FRESH, *guards))
@@ -62,7 +62,7 @@ def test_each_session_goes_its_own_way(script, video, capsys, tmp_path):
     printed = capsys.readouterr().out.splitlines()
     assert printed[1] == "walk.mp4, 12 frames"
     assert [line.split(" | ")[0] for line in printed[5:8]] == [
-        *("| begun afresh", "| no guard", "| max_age 3")
+        *("| begun afresh", "| no guard", "| max_age 4")
     ]
     assert [line.split(" | ")[0] for line in printed[-3:]] == ["| 0", "| 4", "| 8"]
     assert (tmp_path / "out.png").stat().st_size > 5000

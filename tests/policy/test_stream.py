@@ -138,7 +138,7 @@ def test_a_guard_flushes_at_a_cut_and_tells_of_it(tmp_path, capsys):
                 writer.write(scene)
     words = ["stream", str(video), "--gate", "never", "--json", str(out)]
     words += ["--backbone", "regate_vit_digits", "--weights", "random"]
-    main([*words, "--guard.max_age", "3", "--guard.check_every", "6"])
+    main([*words, "--guard.max_age", "4", "--guard.check_every", "6"])
 
     written = json.loads(out.read_text())
     assert [row["flush"] for row in written["rows"]] == ["", "", "", "", "cut", "", "", ""]
@@ -146,12 +146,12 @@ def test_a_guard_flushes_at_a_cut_and_tells_of_it(tmp_path, capsys):
     assert written["rows"][4]["kl"] == pytest.approx(0, abs=1e-6)
     assert (written["summary"]["flushes"], written["summary"]["checks"]) == (1, 1)
     assert written["summary"]["checked"] == written["rows"][6]["checked"]
-    assert written["meta"]["guard"]["max_age"] == 3 and written["meta"]["guard"]["cuts"]
+    assert written["meta"]["guard"]["max_age"] == 4 and written["meta"]["guard"]["cuts"]
     said = capsys.readouterr().out
     assert "-- frame 4: a scene cut, all patches are computed again\n" in said
     assert "-- frame 6: spot check, " in said and "flushes, at cuts and for age" in said
 
-    main([*words, "--guard.cuts", "false", "--guard.max_age", "5"])
+    main([*words, "--guard.cuts", "false", "--guard.max_age", "6"])
     flushes = [row["flush"] for row in json.loads(out.read_text())["rows"]]
     assert flushes == ["", "", "", "", "", "", "age", ""]
     main([*words, "--guard.cuts=false", "--guard.max_age=null"])
