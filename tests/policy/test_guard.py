@@ -322,6 +322,23 @@ def test_a_spot_check_tells_the_distance_and_goes_on_from_the_dense_frame(double
     assert results[6].guard.running.tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_spot_check_of_one_stream_goes_by_its_own_pace(double, make_frames):
+    frames = make_frames(double, 9, streams=2)
+    guard = Guard(False, None, check_every=3)
+    together = ReuseSession(double, NeverRecompute(), guard=guard)
+    apart = [ReuseSession(double, NeverRecompute(), seed=s, guard=guard) for s in (0, 1)]
+    together.pace = torch.tensor([0.5, 1 / 3])
+    apart[0].pace, apart[1].pace = 0.5, 1 / 3
+    for index, frame in enumerate(frames):
+        if index == 2:  # from here on the streams are checked on frames of their own
+            together.reset(1)
+            apart[1].reset()
+        result = together.step(frame)
+        for stream, session in enumerate(apart):
+            assert_same(session.step(frame[stream]), result, slice(stream, stream + 1))
+    assert together.state.guard.running.isfinite().all()
+
+
 def test_without_a_classifier_the_distance_is_one_minus_cosine(make_backbone, make_frames):
     backbone = make_backbone(num_classes=0).double()
     frames = make_frames(backbone, 3)
