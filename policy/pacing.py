@@ -7,7 +7,8 @@ dense model is measured here, per budget, on the calibration videos.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
@@ -20,8 +21,10 @@ from policy.gates.base import Gate
 from policy.quality import DenseClip, dense_clip, sweep_clip
 
 PACES = (1.0, 2 / 3, 1 / 2, 1 / 3)
-"""Shares that are tried, the whole first: it wins unless another is better by ``LEAST_GAIN``."""
+"""Shares that are tried; the first looks at every frame."""
 LEAST_GAIN = 0.02
+"""Relative, of KL; what skipping frames must gain to be worth the later answer to a change."""
+LEAST_KL = 1e-6
 ROUNDS = 3
 
 
@@ -33,17 +36,14 @@ class _Curve:
     knobs: FloatArray
     spent: FloatArray
     kl: FloatArray
+    lowest: float
 
     def reaches(self, budget: float) -> bool:
         # Looking at every frame reaches all that its calibration holds.
-        below = self.pace == 1 or budget <= self.spent[-1]
-        return bool(self.spent[0] * (1 - TOLERANCE) <= budget and below)
+        return self.lowest <= budget and (self.pace == 1 or budget <= self.spent[-1])
 
     def kl_at(self, budget: float) -> float:
         return float(np.interp(np.log(budget), np.log(self.spent), self.kl))
-
-    def knob_at(self, budget: float) -> float:
-        return float(np.interp(np.log(budget), np.log(self.spent), self.knobs))
 
 
 def with_paces(
@@ -66,21 +66,16 @@ def with_paces(
     dense = [dense_clip(backbone, frames) for frames in normalised]
     knobs = np.asarray(plain.knobs)
     curves = [_sweep(backbone, gate, normalised, dense, knobs, pace, advance) for pace in PACES]
+    curves[0] = replace(curves[0], lowest=plain.lowest)
     # A gate that recomputes everything spends a little over 1, which is no budget one can ask for.
     every = dict(zip(plain.spent, plain.knobs, strict=True))
     low = [spent for spent in targets(plain.floor * PACES[-1]) if spent < plain.lowest]
-    points: list[tuple[float, float, float]] = []
-    for budget in sorted({*every, *low}):
-        # More budget never looks at fewer frames: what a few clips say otherwise is chance.
-        least = points[-1][2] if points else 0.0
-        usable = [curve for curve in curves if curve.pace >= least]
-        if budget not in every:
-            usable = [curve for curve in usable if curve.pace < 1]
-        curve = _best(usable, budget)
-        if curve is not None and curve.pace == 1:
-            points.append((budget, every[budget], 1.0))
-        elif curve is not None:
-            points.append(_met(backbone, gate, clips, curve, budget))
+    points = [
+        (budget, every[budget], 1.0)
+        if curve.pace == 1
+        else _met(backbone, gate, clips, curve, budget)
+        for budget, curve in _chosen(curves, sorted({*every, *low}))
+    ]
     ascending = [points[0]]
     for point in points[1:]:
         if point[0] > ascending[-1][0]:
@@ -106,18 +101,33 @@ def _sweep(
         kl += swept.metrics["kl"].cpu().double().numpy() / len(clips)
         advance()
     order = spent.argsort()
-    return _Curve(pace, knobs[order], spent[order], kl[order])
+    lowest = float(spent.min()) * (1 - TOLERANCE)
+    return _Curve(pace, knobs[order], spent[order], kl[order], lowest)
 
 
-def _best(curves: Sequence[_Curve], budget: float) -> _Curve | None:
-    """The pace nearest to the dense model at a budget; None if none reaches it."""
-    best: _Curve | None = None
-    for curve in curves:
-        if curve.reaches(budget) and (
-            best is None or curve.kl_at(budget) < (1 - LEAST_GAIN) * best.kl_at(budget)
-        ):
-            best = curve
-    return best
+def _chosen(curves: Sequence[_Curve], budgets: Sequence[float]) -> list[tuple[float, _Curve]]:
+    """The pace of each budget that any pace reaches.
+
+    More budget never looks at fewer frames: where a few clips say otherwise it is chance. Of all
+    such choices, the one with the lowest KL over the budgets, each relative to its own.
+    """
+    ascending = sorted(curves, key=lambda curve: curve.pace)
+    cost = {budget: [_cost(curve, budget) for curve in ascending] for budget in budgets}
+    reached = [budget for budget in budgets if min(cost[budget]) < np.inf]
+    best = min(
+        combinations_with_replacement(range(len(ascending)), len(reached)),
+        key=lambda choice: sum(
+            cost[budget][index] for budget, index in zip(reached, choice, strict=True)
+        ),
+    )
+    return [(budget, ascending[index]) for budget, index in zip(reached, best, strict=True)]
+
+
+def _cost(curve: _Curve, budget: float) -> float:
+    if not curve.reaches(budget):
+        return np.inf
+    handicap = 0.0 if curve.pace == 1 else LEAST_GAIN
+    return float(np.log(max(curve.kl_at(budget), LEAST_KL))) + handicap
 
 
 def _met(
