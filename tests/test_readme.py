@@ -113,6 +113,7 @@ def known_options():
     from pytorch_lightning import Trainer
 
     from backbones import Preprocessing
+    from datamodules.disturbance import Flicker, Noise, Recompression
     from datamodules.folder import VideoFolder
     from datamodules.splits import SplitOptions
     from datamodules.synthetic import SyntheticClips
@@ -130,6 +131,7 @@ def known_options():
     nested = {
         "data": (VideoFolder, SyntheticClips),
         "data.split": (SplitOptions,),
+        "data.disturbance": (Noise, Flicker, Recompression),
         "guard": (Guard,),
         "model": (GumbelTask,),
         "model.preprocessing": (Preprocessing,),
