@@ -23,7 +23,9 @@ from policy.signals import DRIFT_FLOOR, l2_drift
 from policy.state import GuardState, SessionState
 
 SUDDEN = 2.0
-"""A patch jumps when it moves this many times as far as on the frame before."""
+"""A patch jumps when it moves this many times as far as it lately did."""
+LATELY = 2
+"""Frames; with one, a frame that a camera repeats would make the next one sudden."""
 WEIGHT = 0.1
 """Of the newest spot check in the running mean."""
 
@@ -37,7 +39,8 @@ class Guard:
 
     Args:
         cuts: Flush at a scene cut: when a large share of the patches has jumped since the frame
-            before. A cut to a frame that is held is seen on the next one that is not.
+            before. A cut to a frame that is held is seen on the next one that is not; none is seen
+            on a stream's first three frames.
         max_age: Flush once a patch was last recomputed, in every block, this many frames ago.
             Streams side by side have bounds of their own between half of it and all of it, by
             their seeds (0: all of it), so that they do not flush together. None for no bound.
@@ -47,8 +50,8 @@ class Guard:
             latency counts: a flush then takes several frames, what is most urgent first. It limits
             neither the gate nor a stream's first frame. None for no limit.
         jump: How far a patch must move from one frame to the next to have jumped, relative to the
-            norm of its embedding; also twice as far as it did on the frame before, which tells a
-            cut from a moving camera.
+            norm of its embedding; also twice as far as on each of the two frames before, which
+            tells a cut from a moving camera.
         jumped_share: Share of patches that must jump at once for a cut.
 
     Raises:
@@ -142,7 +145,7 @@ class Watch:
         checked = 0 if self.guard.check_every is None else 1
         return GuardState(
             before=like.new_zeros(streams, cuts, self.backbone.dim),
-            moved=like.new_full((streams, cuts), torch.inf),
+            moved=like.new_full((streams, cuts, LATELY), torch.inf),
             age=like.new_zeros(streams, aged, dtype=torch.int32),
             pending=like.new_zeros(streams, capped),
             running=like.new_full((streams, checked), torch.nan, dtype=torch.float32),
@@ -226,10 +229,11 @@ class Watch:
         """How far each patch has moved since the frame before, and where that is a cut."""
         norm = torch.linalg.vector_norm(state.before, dim=-1)
         moved = l2_drift(tokens, state.before) / norm.clamp_min(DRIFT_FLOOR)
-        jumped = (moved > self.guard.jump) & (moved > SUDDEN * state.moved)
+        jumped = (moved > self.guard.jump) & (moved > SUDDEN * state.moved.amax(-1))
         cut = jumped.float().mean(1) > self.guard.jumped_share
         moved = moved.masked_fill(first.unsqueeze(1), torch.inf)
-        return replace(state, before=tokens, moved=moved), cut
+        lately = torch.cat([moved.unsqueeze(-1), state.moved[..., :-1]], dim=-1)
+        return replace(state, before=tokens, moved=lately), cut
 
     def _with_pending(self, state: GuardState, cut: Tensor, aged: Tensor) -> GuardState:
         """With everything due where a flush begins: the oldest first, or what moved furthest."""
@@ -237,7 +241,7 @@ class Watch:
         if self.guard.max_age is not None:
             pending = torch.where(aged.unsqueeze(1), 1 + state.age, pending)
         if self.guard.cuts:
-            pending = torch.where(cut.unsqueeze(1), 1 + state.moved, pending)
+            pending = torch.where(cut.unsqueeze(1), 1 + state.moved[..., 0], pending)
         return replace(state, pending=pending)
 
     def _most_urgent(self, pending: Tensor) -> Tensor:

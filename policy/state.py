@@ -116,8 +116,8 @@ class GuardState(Streams):
 
     Attributes:
         before: The patches' first block input on the frame before, [s, p, d].
-        moved: How far each had moved then, relative to its norm, [s, p]; infinite where there was
-            no frame to move from.
+        moved: How far each moved then and on the frame before that, relative to its norm,
+            [s, p, 2]; infinite where there was no frame to move from.
         age: Frames since each patch was last recomputed in every block, int32 [s, p].
         pending: How urgently each patch waits for a capped flush, [s, p]; 0 where it does not.
         running: Running mean of the spot checks' distances, [s, 1]; NaN before the first.
