@@ -128,7 +128,7 @@ def print_tables(video: str, runs: dict[str, Run], window: int) -> None:
 def draw(videos: dict[str, dict[str, Run]], window: int, out: Path) -> None:
     """KL of each window, one panel per video."""
     figure, axes = plt.subplots(
-        1, len(videos), figsize=(5.2 * len(videos), 3.4), squeeze=False, layout="constrained"
+        1, len(videos), figsize=(5.2 * len(videos), 3.6), squeeze=False, layout="constrained"
     )
     for panel, (video, runs) in zip(axes[0], videos.items(), strict=True):
         for name, found in runs.items():
@@ -138,7 +138,8 @@ def draw(videos: dict[str, dict[str, Run]], window: int, out: Path) -> None:
             panel.plot(middle, kl, marker="o", markersize=3, label=name, **look)
         panel.set(title=video, xlabel="frame", ylabel="KL to dense, nats", ylim=(0, None))
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0][0].legend(frameon=False)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(out, dpi=150)
 
 
