@@ -2,35 +2,37 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from policy.compare.records import Sweep
+from policy.compare.records import Operating, Sweep
 from policy.compare.results import Drift, Row
 
 
-def drift(sweeps: Sequence[Sweep], rows: Sequence[Row]) -> list[Drift]:
-    """Read each row's policy at the row's frozen knob, frame by frame.
+def drift(
+    sweeps: Sequence[Sweep], operating: Sequence[Operating], rows: Sequence[Row]
+) -> list[Drift]:
+    """Read each row's policy at the row's frozen setting, frame by frame.
 
     Args:
         sweeps: One per policy, seeds averaged.
+        operating: Where in the sweeps the budgets lie.
         rows: Of the table; one at a budget that its policy cannot be calibrated for is left out.
     """
     by_policy = {sweep.policy: sweep for sweep in sweeps}
+    columns = {(point.policy, point.budget): point.column for point in operating}
     entries = []
     for row in rows:
-        if row.budget is not None and row.knob is None:
+        # Without a budget there is but one setting.
+        column = columns.get((row.policy, row.budget), 0 if row.budget is None else None)
+        if column is None:
             continue
-        sweep = by_policy[row.policy]
-        # The sweep has a knob calibrated for just this budget; without a budget it has but one.
-        index = 0 if row.knob is None else int(np.abs(sweep.knobs - row.knob).argmin())
+        over_frames = by_policy[row.policy].over_frames
         entries.append(
             Drift(
                 policy=row.policy,
                 learned=row.learned,
                 budget=row.budget,
                 spent=row.spent,
-                kl=sweep.over_frames["kl"][:, index].tolist(),
-                agreement=sweep.over_frames["agreement"][:, index].tolist(),
+                kl=over_frames["kl"][:, column].tolist(),
+                agreement=over_frames["agreement"][:, column].tolist(),
             )
         )
     return entries

@@ -68,7 +68,7 @@ def compare(
         paired=paired(curves, budgets, metrics, subjects),
         area=area,
         curves=[plot_curve(curve, metrics) for curve in curves],
-        drift=drift(merged, table),
+        drift=drift(merged, operating, table),
         meta={
             **meta,
             "budgets": budgets,

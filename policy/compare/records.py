@@ -96,6 +96,7 @@ class Operating:
         budget: Asked fraction of the dense MACs; None for a policy without a knob.
         knob: The calibrated knob; None for a policy without one.
         pace: Share of frames looked at.
+        column: Which of the sweep's settings it is, counted from 0; the same for all seeds.
         spent: Realised mean over the later frames, fraction of the dense MACs.
         spent_with_first: The same with the dense first frame.
         ms_p50: Median latency of one frame in milliseconds; None if not timed.
@@ -113,4 +114,5 @@ class Operating:
     ms_p95: float | None = None
     state_bytes: int | None = None
     pace: float = 1.0
+    column: int = 0
     notes: tuple[str, ...] = field(default=())

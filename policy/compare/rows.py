@@ -100,6 +100,7 @@ def _measured(
         budget=budget,
         knob=_mean([entry.knob for entry in found]),
         pace=float(np.mean([entry.pace for entry in found])),
+        column=found[0].column,
         spent=float(np.mean([entry.spent for entry in found])),
         spent_with_first=_mean([entry.spent_with_first for entry in found]),
         ms_p50=_mean([entry.ms_p50 for entry in found]),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from backbones.vit import Backbone
@@ -26,6 +27,8 @@ class Plan:
     calibration: Calibration | None
     knobs: tuple[float, ...]
     paces: tuple[float, ...] = (1.0,)
+    targets: tuple[float, ...] = ()
+    """The budget that each setting is calibrated for."""
 
 
 @dataclass(frozen=True)
@@ -54,36 +57,46 @@ def plan(model: Backbone, entry: Entry, clips: Sequence[Tensor], budgets: Sequen
         calibration = with_paces(model, entry.gate, clips, calibration)
     # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
     # that were found, of which two may serve one target.
-    wanted = [
+    wanted = tuple(
         max(target, calibration.lowest) for target in targets(calibration.floor, budgets, upto)
-    ]
-    knobs = tuple(map(calibration.knob, wanted))
-    return Plan(entry, calibration, knobs, tuple(map(calibration.pace, wanted)))
+    )
+    knobs, paces = tuple(map(calibration.knob, wanted)), tuple(map(calibration.pace, wanted))
+    return Plan(entry, calibration, knobs, paces, wanted)
 
 
 def operating_points(run: Run, budgets: Sequence[float]) -> list[tuple[Operating, Timed]]:
     """What a policy really spent at its calibrated knobs, and how to time it there."""
     calibration = run.plan.calibration
     if calibration is None:
-        return [_at(run, None, 0.0, 1.0)]
+        return [_at(run, None, 0, 0.0, 1.0)]
+    targets = np.log(run.plan.targets)
     return [
-        _at(run, budget, calibration.knob(budget), calibration.pace(budget))
+        # Not by the knob: at another pace the same one serves another budget.
+        _at(
+            run,
+            budget,
+            int(np.abs(targets - np.log(budget)).argmin()),
+            calibration.knob(budget),
+            calibration.pace(budget),
+        )
         for budget in budgets
         if calibration.reaches(budget)
     ]
 
 
-def _at(run: Run, budget: float | None, knob: float, pace: float) -> tuple[Operating, Timed]:
-    """One budget; the sweep has a knob calibrated for exactly that."""
+def _at(
+    run: Run, budget: float | None, column: int, knob: float, pace: float
+) -> tuple[Operating, Timed]:
+    """One budget; the sweep has a column calibrated for exactly that."""
     entry = run.plan.entry
-    index = int(abs(run.sweep.knobs - knob).argmin())
     operating = Operating(
         policy=entry.policy,
         budget=budget,
         knob=None if budget is None else knob,
         pace=pace,
-        spent=float(run.sweep.spent[:, index].mean()),
-        spent_with_first=float(run.sweep.spent_with_first[:, index].mean()),
+        column=column,
+        spent=float(run.sweep.spent[:, column].mean()),
+        spent_with_first=float(run.sweep.spent_with_first[:, column].mean()),
         state_bytes=0 if entry.policy == DENSE else run.state_bytes,
     )
     gate = None if entry.policy == DENSE else entry.gate

@@ -16,10 +16,13 @@ def sweep_with(make_sweep, policy, kl, **options):
     return replace(made, over_frames={"kl": kl, "agreement": np.exp(-kl)})
 
 
-def test_each_policy_is_read_at_the_knob_of_the_budget(make_sweep):
+def test_each_policy_is_read_at_the_setting_of_the_budget(make_sweep):
     sweep = sweep_with(make_sweep, "threshold", [[1, 10], [2, 20]], spent=(0.1, 0.4))
-    operating = [Operating("threshold", budget, knob, budget) for budget, knob in
-                 ((0.1, 0.02), (0.4, 0.98))]  # fmt: skip
+    # One knob at two paces, so that the knob alone does not tell the setting.
+    operating = [
+        Operating("threshold", budget, 0.5, budget, column=column)
+        for column, budget in enumerate((0.1, 0.4))
+    ]
 
     low, high = compare([sweep], operating, [0.1, 0.4], {}).drift
 
@@ -31,9 +34,9 @@ def test_each_policy_is_read_at_the_knob_of_the_budget(make_sweep):
 def test_seeds_are_averaged_frame_by_frame(make_sweep):
     seeds = [
         sweep_with(make_sweep, "gumbel", kl, spent=(0.1, 0.4), learned=True)
-        for kl in ([[1, 1], [2, 2]], [[3, 3], [6, 6]])
+        for kl in ([[9, 1], [9, 2]], [[9, 3], [9, 6]])
     ]
-    operating = [Operating("gumbel", 0.2, knob, 0.2) for knob in (0.0, 0.2)]
+    operating = [Operating("gumbel", 0.2, knob, 0.2, column=1) for knob in (0.7, 0.9)]
 
     (found,) = compare(seeds, operating, [0.2], {}).drift
 

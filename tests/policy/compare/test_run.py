@@ -113,12 +113,12 @@ def test_drift_is_given_for_each_row_that_has_a_knob_and_agrees_with_its_curve(r
     curves = {curve["policy"]: curve for curve in results["curves"]}
     for row in results["rows"]:
         entry, curve = found[row["policy"], row["budget"]], curves[row["policy"]]
-        place = (
-            0 if row["knob"] is None else np.abs(np.array(curve["knobs"]) - row["knob"]).argmin()
-        )
         assert len(entry["kl"]) == len(entry["agreement"]) == 3  # clips of four frames
+        # Two settings may spend the same, on other frames.
+        same = np.flatnonzero(np.isclose(curve["spent"], row["spent"]))
         for name in ("kl", "agreement"):
-            assert np.mean(entry[name]) == pytest.approx(curve["metrics"][name][place], abs=1e-6)
+            values = np.array(curve["metrics"][name])[same]
+            assert np.isclose(values, np.mean(entry[name]), atol=1e-6).any()
     hold = found["hold", None]["kl"]
     assert hold[0] < hold[-1]
 

@@ -1,0 +1,45 @@
+"""Where the budgets lie in a sweep."""
+
+import numpy as np
+import pytest
+
+from policy.budget import Calibration
+from policy.compare.policies import Entry
+from policy.compare.runs import Plan, Run, operating_points, plan
+from policy.policies import build_gate
+
+
+def test_a_policy_without_a_knob_is_measured_where_it_is(backbone, make_sweep):
+    entry = Entry("hold", build_gate("hold"), 0, False)
+
+    planned = plan(backbone, entry, [], [0.2])
+    ((point, timed),) = operating_points(Run(planned, make_sweep("hold", (0.0,)), 7), [0.2])
+
+    assert planned == Plan(entry, None, (0.0,))
+    assert (point.budget, point.knob, point.spent, point.state_bytes) == (None, None, 0, 7)
+    assert timed.gate is entry.gate
+
+
+def test_each_budget_has_a_setting_of_its_own_and_is_found_there(backbone, make_sweep):
+    entry = Entry("top-r", build_gate("top-r"), 0, False)
+    planned = plan(backbone, entry, [], [0.6, 0.8])
+    spent = tuple(np.linspace(0.1, 0.9, len(planned.knobs)))
+
+    points = operating_points(Run(planned, make_sweep("top-r", spent), 7), [0.6, 0.8])
+
+    for (point, timed), budget in zip(points, (0.6, 0.8), strict=True):
+        assert planned.targets[point.column] == budget
+        assert point.spent == pytest.approx(spent[point.column])
+        assert planned.knobs[point.column] == point.knob == timed.knob
+
+
+def test_one_knob_at_two_paces_is_two_settings(make_sweep):
+    entry = Entry("top-r-paced", build_gate("top-r"), 0, False)
+    calibration = Calibration((0.1, 0.4, 0.8), (0.5, 0.5, 0.9), 0.05)
+    planned = Plan(entry, calibration, (0.5, 0.5, 0.9), (0.25, 1.0, 1.0), (0.1, 0.4, 0.8))
+    sweep = make_sweep("top-r-paced", (0.11, 0.42, 0.79))
+
+    points = operating_points(Run(planned, sweep, 7), [0.1, 0.4])
+
+    assert [point.column for point, _ in points] == [0, 1]
+    assert [point.spent for point, _ in points] == pytest.approx([0.11, 0.42])
