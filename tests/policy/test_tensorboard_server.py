@@ -133,7 +133,9 @@ def test_a_comparison_is_one_run_per_policy_with_the_same_tags(comparison):
         assert [point[1] for point in points] == [100, 300]  # 1000 times the budget
 
         images = server.get("plugin/images/tags")
-        assert set(images["."]) == {"compare/quality_against_compute"}
+        assert set(images["."]) == {
+            "compare/quality_against_compute", "compare/kl_against_frames"
+        }  # fmt: skip
         layout = server.get("plugin/custom_scalars/layout")
         assert [page["title"] for page in layout["category"]] == ["compare"]
 
