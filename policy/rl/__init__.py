@@ -1,0 +1,1 @@
+"""Reinforcement learning: the environment of a reuse policy, and the agents that learn in it."""
