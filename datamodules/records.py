@@ -35,6 +35,12 @@ class ClipBatch(NamedTuple):
     clean: Tensor | None = None
     """uint8 [b, t, c, h, w], before a disturbance; None where nothing disturbs them."""
 
+    def clips(self) -> list[Clip]:
+        """The clips one by one, b of them: the inverse of ``collate``."""
+        clean = [None] * len(self.frames) if self.clean is None else list(self.clean)
+        columns = (self.frames, self.labels, self.names, self.groups, clean)
+        return [Clip(*values) for values in zip(*columns, strict=True)]
+
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:
     """Stack clips of equal length and size into one batch."""

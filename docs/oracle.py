@@ -28,7 +28,7 @@ from policy.calibration import spread_clips
 from policy.divergence import kl_to_dense
 from policy.gates import ThresholdGate
 from policy.gates.base import BlockView, Decision, Gate
-from policy.quality import DenseClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, dense_reference, sweep_clip
 from policy.reuse.kv import KVState, MaskedKV
 from policy.session import ReuseSession
 from policy.signals import log_drift
@@ -152,8 +152,9 @@ def main(options: argparse.Namespace) -> None:
         clips_per_video=1,
     )
     data.resize_crop = backbone.resize_crop
-    clips = [backbone.normalize(clip) for clip in spread_clips(data, options.clips)]
-    dense = [dense_clip(backbone, frames) for frames in clips]
+    found = spread_clips(data, options.clips)
+    clips = [backbone.normalize(clip.frames) for clip in found]
+    dense = [dense_reference(backbone, clip) for clip in found]
     threshold = threshold_curve(backbone, clips, dense)
     points = []
     print("| knob | spent | KL oracle | KL threshold | change |\n|---|---|---|---|---|")

@@ -12,6 +12,7 @@ from torch import Tensor
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
+from datamodules.records import Clip
 from policy.budget import TOLERANCE, Calibration
 from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Masks
@@ -141,8 +142,8 @@ def _search(
     return measured
 
 
-def spread_clips(data: ClipDataModule, count: int) -> list[Tensor]:
-    """Frames of ``count`` calibration clips or all, spread over the split, each uint8 [t, c, h, w].
+def spread_clips(data: ClipDataModule, count: int) -> list[Clip]:
+    """As many calibration clips or all, spread over the split.
 
     Raises:
         RegateError: If the split is empty.
@@ -152,7 +153,7 @@ def spread_clips(data: ClipDataModule, count: int) -> list[Tensor]:
         raise RegateError(f"{data.name} has no calibration clips: give it more videos")
     # Even steps through the split: neighbouring clips often show one scene.
     picks = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
-    return [dataset[int(index)].frames for index in picks]
+    return [dataset[int(index)] for index in picks]
 
 
 def spent_per_clip(

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from backbones.vit import Backbone
+from datamodules.records import Clip
 from policy.budget import TOLERANCE, Calibration
 from policy.calibration import FloatArray, spent_per_clip, targets
 from policy.gates.base import Gate
-from policy.quality import DenseClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, dense_reference, sweep_clip
 
 PACES = (1.0, 2 / 3, 1 / 2, 1 / 3)
 """Shares that are tried; the first looks at every frame."""
@@ -49,7 +50,7 @@ class _Curve:
 def with_paces(
     backbone: Backbone,
     gate: Gate,
-    clips: Sequence[Tensor],
+    clips: Sequence[Clip],
     plain: Calibration,
     advance: Callable[[], None] = lambda: None,
 ) -> Calibration:
@@ -58,12 +59,13 @@ def with_paces(
     Args:
         backbone: The frozen model.
         gate: Any gate that decides per token.
-        clips: The calibration clips, uint8 [t, c, h, w].
+        clips: The calibration clips; closeness is to dense on their undisturbed frames.
         plain: Of the same gate on the same clips, looking at every frame.
         advance: Called after each pass over a clip.
     """
-    normalised = [backbone.normalize(frames) for frames in clips]
-    dense = [dense_clip(backbone, frames) for frames in normalised]
+    shown = [clip.frames for clip in clips]
+    normalised = [backbone.normalize(frames) for frames in shown]
+    dense = [dense_reference(backbone, clip) for clip in clips]
     knobs = np.asarray(plain.knobs)
     curves = [_sweep(backbone, gate, normalised, dense, knobs, pace, advance) for pace in PACES]
     curves[0] = replace(curves[0], lowest=plain.lowest)
@@ -73,7 +75,7 @@ def with_paces(
     points = [
         (budget, every[budget], 1.0)
         if curve.pace == 1
-        else _met(backbone, gate, clips, curve, budget)
+        else _met(backbone, gate, shown, curve, budget)
         for budget, curve in _chosen(curves, sorted({*every, *low}))
     ]
     ascending = [points[0]]

@@ -8,6 +8,7 @@ from torchmetrics.functional import cosine_similarity
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from backbones.vit import Backbone
+from datamodules.records import Clip
 from policy.divergence import kl_to_dense
 from policy.gates.base import Gate
 from policy.session import ReuseSession
@@ -59,6 +60,16 @@ def dense_clip(backbone: Backbone, frames: Tensor) -> DenseClip:
     return DenseClip(*backbone.head(tokens))
 
 
+def dense_reference(backbone: Backbone, clip: Clip) -> DenseClip:
+    """What every policy on a clip is held against: the dense model on its undisturbed frames.
+
+    It is the disturbance that policies should not follow, and the dense model on the disturbed
+    frames is a policy beside them.
+    """
+    clean = clip.frames if clip.clean is None else clip.clean
+    return dense_clip(backbone, backbone.normalize(clean))
+
+
 @torch.no_grad()
 def sweep_clip(
     backbone: Backbone,
@@ -76,7 +87,7 @@ def sweep_clip(
         backbone: The frozen model.
         gate: Any gate.
         frames: Normalised, [t, c, h, w], t >= 2.
-        dense: Of the same frames.
+        dense: From ``dense_reference``; of the same frames where nothing disturbs them.
         knobs: [k].
         labels: Class per frame, int64 [t], -1 where unlabelled; None without labels that belong
             to the backbone's classes.

@@ -70,7 +70,8 @@ def recalibrate(
         model, built = open_gate(gate, backbone, weights, preprocessing, device)
     data.resize_crop = model.resize_crop
     shown = spread_clips(data, clips)
-    table = calibrate(model, built, shown, asked, f"{data.name}, {len(shown)} calibration clips")
+    frames = [clip.frames for clip in shown]
+    table = calibrate(model, built, frames, asked, f"{data.name}, {len(shown)} calibration clips")
     if paced and built.decides_per_token:
         table = with_paces(model, built, shown, table)
     built.calibration = table

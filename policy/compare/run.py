@@ -13,6 +13,7 @@ from backbones.vit import Backbone
 from datamodules.base import ClipDataModule, ClipDataset
 from datamodules.errors import RegateError
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
+from datamodules.records import Clip
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import check_budget
@@ -93,7 +94,7 @@ def compare(
     clips = spread_clips(data, calibration_clips)
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with _progress() as progress:
-        found = entries(chosen, gates or [], model, clips)
+        found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
         plans = _calibrated(model, found, clips, budgets, progress)
         runs = _swept(model, plans, test, no_accuracy is None, progress)
         measured = [point for run in runs for point in operating_points(run, budgets)]
@@ -133,7 +134,7 @@ def _learned(gates: Sequence[str]) -> list[str]:
 def _calibrated(
     model: Backbone,
     found: Sequence[Entry],
-    clips: Sequence[Tensor],
+    clips: Sequence[Clip],
     budgets: Sequence[float],
     progress: Progress,
 ) -> list[Plan]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from backbones.vit import Backbone
+from datamodules.records import Clip
 from policy.budget import Calibration
 from policy.calibration import calibrate, targets
 from policy.compare.policies import Entry
@@ -40,19 +40,20 @@ class Run:
     state_bytes: int
 
 
-def plan(model: Backbone, entry: Entry, clips: Sequence[Tensor], budgets: Sequence[float]) -> Plan:
+def plan(model: Backbone, entry: Entry, clips: Sequence[Clip], budgets: Sequence[float]) -> Plan:
     """Calibrate a policy, and choose the knobs of its curve.
 
     Args:
         model: The frozen model.
         entry: The policy.
-        clips: Calibration clips, uint8 [t, c, h, w].
+        clips: Calibration clips.
         budgets: Each gets a knob of its own.
     """
     if entry.gate.knob_range is None:
         return Plan(entry, None, (0.0,))
     upto = min(HEADROOM * max(budgets), 1.0)
-    calibration = calibrate(model, entry.gate, clips, budgets, upto=upto)
+    frames = [clip.frames for clip in clips]
+    calibration = calibrate(model, entry.gate, frames, budgets, upto=upto)
     if entry.paced:
         calibration = with_paces(model, entry.gate, clips, calibration)
     # Read at the targets, of which all seeds of a policy have the same, and not at the knobs

@@ -13,7 +13,7 @@ from datamodules.records import Clip
 from policy.compare.policies import Entry
 from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
-from policy.quality import DenseClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, dense_reference, sweep_clip
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,6 @@ class ClipSweep:
 def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Iterator[Reference]:
     """Run the dense model once over each clip; every policy is held against these outputs.
 
-    Where frames are disturbed, the reference is what the model says of the undisturbed ones: it
-    is the disturbance that policies should not follow, and the dense model on the disturbed
-    frames is a policy beside them.
-
     One clip at a time, since the patch tokens of a whole split do not fit into memory.
 
     Raises:
@@ -71,8 +67,7 @@ def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Ite
         empty = False
         if len(clip.frames) < 2:
             raise RegateError(f"{clip.name} has one frame; a comparison reads the later ones")
-        clean = clip.frames if clip.clean is None else clip.clean
-        dense = dense_clip(backbone, backbone.normalize(clean))
+        dense = dense_reference(backbone, clip)
         yield Reference(clip, dense, clip.labels if labelled else None)
     if empty:
         raise RegateError("the test split has no clips: give the data module more videos")

@@ -24,7 +24,7 @@ from policy.lightning.best import load_best
 from policy.lightning.hparams import announce
 from policy.pacing import with_paces
 from policy.provenance import command
-from policy.quality import DenseClip, SweptClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, SweptClip, dense_reference, sweep_clip
 from policy.tasks.schedule import check_has_end
 
 GATE_FILE = "gate.safetensors"
@@ -39,7 +39,8 @@ class ReuseTask(LightningModule):
     the gate its range of knobs, and validation its yardstick: ``val/kl_minus_threshold`` compares
     the two at the same MACs, interpolated on the curves of both, so that a training that merely
     learns to spend more does not look like progress. A budget that either curve does not reach is
-    nan and left out of the mean: the nearest point would be read at other MACs.
+    nan and left out of the mean: the nearest point would be read at other MACs. Of disturbed clips
+    the dense output on the undisturbed frames is the reference, for the loss as for validation.
 
     Args:
         backbone: timm's name of it.
@@ -118,9 +119,9 @@ class ReuseTask(LightningModule):
         assert self.yardstick is not None
         knobs = torch.tensor(self.yardstick.knobs, device=self.device)
         threshold = ThresholdGate().to(self.device)
-        for frames in batch.frames:
-            normalised = self.backbone.normalize(frames)
-            dense = dense_clip(self.backbone, normalised)
+        for clip in batch.clips():
+            normalised = self.backbone.normalize(clip.frames)
+            dense = dense_reference(self.backbone, clip)
             swept = sweep_clip(self.backbone, self.gate, normalised, dense, knobs)
             self._curve.append(_spent_and_kl(swept))
             if self._threshold_curve is None:
@@ -175,7 +176,7 @@ class ReuseTask(LightningModule):
     def val_example(self) -> tuple[Tensor, float]:
         """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""
         assert self.yardstick is not None
-        return spread_clips(self.data, 1)[0], self.yardstick.knob(self.budget)
+        return spread_clips(self.data, 1)[0].frames, self.yardstick.knob(self.budget)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen backbone out, and say what made the rest."""
@@ -236,9 +237,9 @@ class ReuseTask(LightningModule):
             self.gate.calibration = self._calibration_of_run() or self._calibrated(self.data)[1]
         knob = torch.tensor([self.gate.calibration.knob(self.budget)], device=self.device)
         pace = self.gate.calibration.pace(self.budget)
-        for frames in batch.frames:
-            normalised = self.backbone.normalize(frames)
-            dense = dense_clip(self.backbone, normalised)
+        for clip in batch.clips():
+            normalised = self.backbone.normalize(clip.frames)
+            dense = dense_reference(self.backbone, clip)
             swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob, paces=pace)
             yield swept, dense
 
@@ -262,7 +263,8 @@ class ReuseTask(LightningModule):
         """Looking at every frame, and at the pace that keeps closest to dense per budget."""
         clips = spread_clips(data, self.calibration_clips)
         source = f"{data.name}, {len(clips)} calibration clips"
-        plain = calibrate(self.backbone, self.gate, clips, (*READ_AT, self.budget), source)
+        frames = [clip.frames for clip in clips]
+        plain = calibrate(self.backbone, self.gate, frames, (*READ_AT, self.budget), source)
         return plain, with_paces(self.backbone, self.gate, clips, plain)
 
     def _mean_curve(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -277,7 +279,7 @@ class ReuseTask(LightningModule):
 
     def _measure_yardstick(self) -> None:
         """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
-        clips = spread_clips(self.data, self.calibration_clips)
+        clips = [clip.frames for clip in spread_clips(self.data, self.calibration_clips)]
         threshold = ThresholdGate().to(self.device)
         self.yardstick = calibrate(self.backbone, threshold, clips, READ_AT, self.data.name)
 

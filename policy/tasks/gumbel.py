@@ -14,7 +14,7 @@ from datamodules.records import ClipBatch
 from policy.calibration import spread_clips
 from policy.gates.heuristic import ThresholdGate
 from policy.losses import Distortion, distortion
-from policy.quality import DenseClip, dense_clip, sweep_clip
+from policy.quality import DenseClip, dense_reference, sweep_clip
 from policy.records import FrameResult
 from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
@@ -123,7 +123,7 @@ class GumbelTask(ReuseTask):
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor:
         """One unrolled batch of clips, uint8 [b, t, c, h, w]."""
         frames = self.backbone.normalize(batch.frames)
-        dense = [dense_clip(self.backbone, clip) for clip in frames]
+        dense = [dense_reference(self.backbone, clip) for clip in batch.clips()]
         bins = torch.randint(BINS, (len(frames),), device=self.device)
         relaxation = self._relaxation()
         session = ReuseSession(self.backbone, self.gate, execution="masked", relaxation=relaxation)
@@ -219,9 +219,9 @@ class GumbelTask(ReuseTask):
         """What a MAC buys on the threshold's own curve: minus the slope of distortion in spent."""
         threshold = ThresholdGate().to(self.device)
         apart = []
-        for frames in spread_clips(self.data, self.calibration_clips):
-            normalised = self.backbone.normalize(frames)
-            dense = dense_clip(self.backbone, normalised)
+        for clip in spread_clips(self.data, self.calibration_clips):
+            normalised = self.backbone.normalize(clip.frames)
+            dense = dense_reference(self.backbone, clip)
             swept = sweep_clip(self.backbone, threshold, normalised, dense, self.knobs)
             metrics = swept.metrics
             near = metrics["cosine"] + metrics["cosine_pooled"]

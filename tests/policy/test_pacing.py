@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.records import Clip
 from policy.budget import Calibration
 from policy.calibration import calibrate, spent_per_clip
 from policy.gates import ThresholdGate
@@ -14,10 +15,19 @@ from policy.quality import dense_clip, sweep_clip
 ASKED = (0.1, 0.2, 0.35)
 
 
+def as_clips(frames, clean=None):
+    """Unlabelled clips of some frames."""
+    clean = clean or [None] * len(frames)
+    return [
+        Clip(shown, torch.full((len(shown),), -1), str(index), "", before)
+        for index, (shown, before) in enumerate(zip(frames, clean, strict=True))
+    ]
+
+
 @pytest.fixture(scope="module")
 def tables(digits, digit_clips):
     plain = calibrate(digits, ThresholdGate(), digit_clips, ASKED)
-    return plain, with_paces(digits, ThresholdGate(), digit_clips, plain)
+    return plain, with_paces(digits, ThresholdGate(), as_clips(digit_clips), plain)
 
 
 def mean_kl(backbone, clips, knob, pace):
@@ -67,8 +77,18 @@ def test_still_videos_need_no_second_look(digits, digit_clips):
     plain = calibrate(digits, ThresholdGate(), moving, ASKED)
     # A change in the middle, and nothing after it: skipping frames can only find it later.
     jump = [torch.cat([a[:3], b[3:]]) for a, b in zip(still, still[::-1], strict=True)]
-    paced = with_paces(digits, ThresholdGate(), jump, plain)
+    paced = with_paces(digits, ThresholdGate(), as_clips(jump), plain)
     assert paced.pace(0.9) == 1.0
+
+
+def test_disturbed_clips_are_held_against_what_was_there_before(digits, digit_clips):
+    """What moves is all disturbance: frames that are not looked at are closer to the truth."""
+    still = [clip[:1].expand(len(clip), -1, -1, -1) for clip in digit_clips]
+    plain = calibrate(digits, ThresholdGate(), digit_clips, ASKED)
+    paced = with_paces(digits, ThresholdGate(), as_clips(digit_clips, still), plain)
+    followed = with_paces(digits, ThresholdGate(), as_clips(digit_clips), plain)
+    assert followed.pace(0.2) == 1.0
+    assert paced.pace(0.2) < 1.0
 
 
 def test_a_gate_whose_own_cost_lifts_it_over_the_dense_frame(digits):
@@ -76,7 +96,7 @@ def test_a_gate_whose_own_cost_lifts_it_over_the_dense_frame(digits):
     clips = [torch.randint(256, (4, 3, 96, 96), generator=generator).byte() for _ in range(2)]
     gate = LearnedGate(digits.dim, digits.depth)
     plain = calibrate(digits, gate, clips, ASKED)
-    paced = with_paces(digits, gate, clips, plain)
+    paced = with_paces(digits, gate, as_clips(clips), plain)
     assert plain.spent[-1] > 1
     assert paced.spent[-1] == plain.spent[-1] and paced.paces[-1] == 1.0
 

@@ -5,9 +5,17 @@ import math
 import pytest
 import torch
 
+from datamodules.records import Clip
 from policy.gates import RandomGate, ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.quality import DenseClip, dense_clip, over_frames, quality, sweep_clip
+from policy.quality import (
+    DenseClip,
+    dense_clip,
+    dense_reference,
+    over_frames,
+    quality,
+    sweep_clip,
+)
 from policy.session import ReuseSession
 
 
@@ -132,6 +140,17 @@ def test_dense_clip_is_the_untouched_model(backbone, make_frames):
     frames = make_frames(backbone, 3)[:, 0]
 
     assert torch.allclose(dense_clip(backbone, frames).logits, backbone(frames), atol=1e-5)
+
+
+def test_the_reference_of_a_disturbed_clip_is_dense_on_what_was_there_before(backbone):
+    frames = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    clip = Clip(frames, torch.tensor([-1, -1]), "n", "g")
+    disturbed = clip._replace(frames=frames // 2, clean=frames)
+
+    logits = dense_reference(backbone, disturbed).logits
+
+    assert torch.equal(logits, dense_reference(backbone, clip).logits)
+    assert torch.equal(logits, dense_clip(backbone, backbone.normalize(frames)).logits)
 
 
 def learned(backbone):

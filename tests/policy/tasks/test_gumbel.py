@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from backbones import load_backbone
+from datamodules.disturbance import Noise
 from datamodules.synthetic import SyntheticClips
+from policy import quality
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.learned import LearnedGate
@@ -96,6 +98,35 @@ def fit(gumbel, tmp_path):
         return tmp_path / name
 
     return run
+
+
+def test_of_disturbed_clips_the_undisturbed_frames_are_the_reference(fit, monkeypatch):
+    """In the loss, the prices it starts from, validation, and the choice of paces."""
+    undisturbed, referred = set(), []
+    disturb, dense_clip = Noise.__call__, quality.dense_clip
+
+    def disturbing(noise, frames, name):
+        undisturbed.add(digits_of(frames))
+        return disturb(noise, frames, name)
+
+    def refer(backbone, frames):
+        pixels = frames * backbone.std + backbone.mean
+        referred.append(digits_of((255 * pixels).round().byte()))
+        return dense_clip(backbone, frames)
+
+    def digits_of(frames):
+        return frames.numpy().tobytes()
+
+    monkeypatch.setattr(Noise, "__call__", disturbing)
+    monkeypatch.setattr(quality, "dense_clip", refer)
+    few = ["--data.train_clips=4", "--data.num_frames=3", "--model.calibration_clips=2"]
+    noise = ["--data.disturbance=datamodules.disturbance.Noise", "--data.disturbance.sigma=20"]
+    run = fit("noisy", *few, "--data.calibration_clips=2", "--trainer.max_epochs=1", *noise)
+    main(["test", "--run_dir", str(run), "--ckpt_path", str(run / "checkpoints/last.ckpt")])
+
+    # Prices 2, training 4, validation 2, paces 2, test 4.
+    assert len(referred) == 14
+    assert set(referred) <= undisturbed
 
 
 def test_a_fit_ends_with_the_best_gate_where_a_later_one_is_worse(fit, monkeypatch, capsys):
