@@ -18,8 +18,8 @@ from datamodules.records import ClipBatch
 from policy.budget import Calibration, check_budget
 from policy.calibration import calibrate, spread_clips
 from policy.gate_file import calibrated_on, load_gate, read_metadata, save_gate
+from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
-from policy.gates.learned import LearnedGate
 from policy.lightning.best import load_best
 from policy.lightning.hparams import announce
 from policy.pacing import with_paces
@@ -53,6 +53,7 @@ class ReuseTask(LightningModule):
         RegateError: If the budget is outside (0, 1], or the backbone cannot be loaded.
     """
 
+    gate: Gate
     ranked_by = "val/kl_minus_threshold"
     """Which weights of a run are the best: those with the lowest."""
 
@@ -71,7 +72,7 @@ class ReuseTask(LightningModule):
         self.strict_loading = False
         self.calibration_clips = calibration_clips
         self.backbone = load_backbone(backbone, weights, preprocessing=preprocessing)
-        self.gate = LearnedGate(self.backbone.dim, self.backbone.depth)
+        self.gate = self.new_gate()
         self.run_name = f"{backbone}/{self.gate.name}"
         self.yardstick: Calibration | None = None
         self._threshold_curve: tuple[Tensor, Tensor] | None = None
@@ -79,6 +80,10 @@ class ReuseTask(LightningModule):
         self._commands: list[str] = []
         self._curve: list[tuple[Tensor, Tensor]] = []
         self._theirs: list[tuple[Tensor, Tensor]] = []
+
+    def new_gate(self) -> Gate:
+        """The gate that is trained, for ``backbone``, as it is before any training."""
+        raise AssertionError(f"{type(self).__name__} must define new_gate()")
 
     @property
     def resize_crop(self) -> ResizeCrop:

@@ -13,6 +13,7 @@ from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
 from policy.calibration import spread_clips
 from policy.gates.heuristic import ThresholdGate
+from policy.gates.learned import LearnedGate
 from policy.losses import Distortion, distortion
 from policy.quality import DenseClip, dense_reference, sweep_clip
 from policy.records import FrameResult
@@ -56,6 +57,7 @@ class GumbelTask(ReuseTask):
         RegateError: If a value is outside its range, or the backbone cannot be loaded.
     """
 
+    gate: LearnedGate
     budgets: Tensor
     log_price: Tensor
     unit: Tensor
@@ -104,6 +106,10 @@ class GumbelTask(ReuseTask):
         self.register_buffer("log_price", torch.full((BINS,), torch.nan))
         self.register_buffer("unit", torch.full((BINS,), torch.nan))
         self.register_buffer("excess", torch.zeros(BINS))
+
+    def new_gate(self) -> LearnedGate:
+        """A nested gate that starts as the threshold."""
+        return LearnedGate(self.backbone.dim, self.backbone.depth)
 
     def on_fit_start(self) -> None:
         """Start the prices where the threshold's own curve puts them.
