@@ -86,7 +86,8 @@ class BackboneMacs:
         """
         streams, depth, tokens = recompute.shape
         patches = tokens - self.num_prefix_tokens
-        total = torch.full((streams,), gate.macs(0, self.dim) * patches, dtype=torch.float64)
+        first = gate.frame_macs + gate.macs(0, self.dim) * patches
+        total = torch.full((streams,), first, dtype=torch.float64)
         if gate.masks is Masks.SHARED:
             return total
         for block in range(1, depth):

@@ -9,7 +9,7 @@ from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.budget import check_budget
 from policy.cost import BackboneMacs
-from policy.gates.base import Gate
+from policy.gates.base import BlockView, Gate
 from policy.guard import OFF, Guard, Watch
 from policy.incoming import checked_frames
 from policy.records import FrameResult
@@ -72,6 +72,8 @@ class ReuseSession:
         self.relaxation = relaxation
         self.seed = seed
         self.state: SessionState | None = None
+        # A frame as given and as checked, and its embedding, between ``preview`` and ``step``.
+        self._previewed: tuple[Tensor, Tensor, Tensor] | None = None
         # Both floats, or tensors that give each stream its own, [s].
         self.knob: float | Tensor = gate.knob
         self.pace: float | Tensor = 1.0
@@ -126,7 +128,7 @@ class ReuseSession:
                 f"there is no stream {stream} to reset: the session serves {len(gate.frame)}, "
                 "counted from 0"
             )
-        fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1])
+        fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1], gate.memo.shape[1])
         index = torch.tensor([stream], device=gate.frame.device)
         self.state = replace(
             self.state,
@@ -143,8 +145,7 @@ class ReuseSession:
         Raises:
             RegateError: If shape, dtype or values do not fit; the session is as before.
         """
-        streams = len(self.state.gate.frame) if self.state else None
-        frames = checked_frames(frame, self.backbone, streams)
+        frames = self._checked(frame)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains):
             state = self.state or self._fresh(len(frames))
             knob = torch.as_tensor(self.knob, device=frames.device).expand(len(frames))
@@ -159,7 +160,46 @@ class ReuseSession:
                 _, gated = self._advance(*part, None if held is None else held[index])
                 after, dense = self._advance(frames, state, knob, first | checked, held)
                 self.state, result = self._watch.compare(after, dense, gated, index)
+            self._previewed = None
             return result
+
+    @torch.no_grad()
+    def preview(self, frame: Tensor) -> BlockView:
+        """What the gate will see of the next frame at its first block; nothing is changed.
+
+        If the very same tensor is then passed to ``step``, it is not embedded again.
+
+        Args:
+            frame: As for ``step``. Of a stream that has seen none, only ``tokens`` mean anything.
+
+        Raises:
+            RegateError: As ``step``.
+        """
+        frames = self._checked(frame)
+        state = self.state or self._fresh(len(frames))
+        embedded = self._embed(frames)
+        self._previewed = frame, frames, embedded
+        reference, memory = self._mechanism.known(state.caches)
+        prefix = self.backbone.num_prefix_tokens
+        tokens, reference, memory = (
+            for_gates(value[:, prefix:]) for value in (embedded, reference, memory)
+        )
+        return BlockView(
+            block=0,
+            tokens=tokens,
+            reference=reference,
+            memory=memory,
+            state=state.gate,
+            knob=torch.as_tensor(self.knob, device=frames.device).expand(len(frames)),
+            grid=self.backbone.grid,
+        )
+
+    def _checked(self, frame: Tensor) -> Tensor:
+        """Frames [s, c, h, w]."""
+        if self._previewed is not None and frame is self._previewed[0]:
+            return self._previewed[1]
+        streams = len(self.state.gate.frame) if self.state else None
+        return checked_frames(frame, self.backbone, streams)
 
     def _fresh(self, streams: int) -> SessionState:
         backbone = self.backbone
@@ -168,7 +208,7 @@ class ReuseSession:
         # A gate that holds fills these on the first frame, which is never held.
         nothing = backbone.mean.new_zeros(streams, 0)
         return SessionState(
-            gate=GateState.fresh(seeds, patches),
+            gate=GateState.fresh(seeds, patches, self.gate.memo_size),
             guard=self._watch.fresh(streams),
             caches=self._mechanism.fresh(backbone, streams),
             logits=nothing,
@@ -208,22 +248,21 @@ class ReuseSession:
     ) -> tuple[SessionState, FrameResult]:
         """One frame of streams none of which is held; no output is kept to be repeated."""
         prefix = self.backbone.num_prefix_tokens
-        # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
-        embedded = self._embed(frames).to(frames.dtype)
+        embedded = self._embed(frames)
         sight = self._watch.look(for_gates(embedded[:, prefix:]), state, whole)
         gate = FrameGate(self.gate, state.gate, knob, sight.forced, self.backbone, self.relaxation)
         tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
-        after = replace(
-            state,
-            gate=state.gate.after(recompute[:, 0, prefix:]),
-            guard=sight.state.after(recompute[..., prefix:]),
-            caches=caches,
-        )
         macs = self.macs.frame(recompute)
         macs += torch.where(gate.overruled.cpu(), 0.0, self.macs.gate(self.gate, recompute))
         macs += self._watch.macs * (state.gate.frame > 0).cpu()
+        after = replace(
+            state,
+            gate=self._noted(gate.state, macs).after(recompute[:, 0, prefix:]),
+            guard=sight.state.after(recompute[..., prefix:]),
+            caches=caches,
+        )
         result = FrameResult(
             logits=logits,
             features=features,
@@ -239,9 +278,20 @@ class ReuseSession:
 
     def _embed(self, frames: Tensor) -> Tensor:
         """Patch tokens [s, n, d]; a sweep over knobs shows all streams one and the same frame."""
+        if self._previewed is not None and frames is self._previewed[1]:
+            return self._previewed[2]
+        # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
         if len(frames) > 1 and frames.stride(0) == 0:
-            return self.backbone.embed(frames[:1]).repeat(len(frames), 1, 1)
-        return self.backbone.embed(frames)
+            embedded = self.backbone.embed(frames[:1]).to(frames.dtype)
+            return embedded.repeat(len(frames), 1, 1)
+        return self.backbone.embed(frames).to(frames.dtype)
+
+    def _noted(self, state: GateState, macs: Tensor) -> GateState:
+        """With what the gate writes down at the end of a frame that cost so much, [s]."""
+        if not state.memo.shape[1]:
+            return state
+        spent = (macs / self.macs.dense).to(state.memo)
+        return replace(state, memo=self.gate.remember(state, spent))
 
     def _compute_some(
         self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor, held: Tensor
@@ -255,9 +305,8 @@ class ReuseSession:
         shape = (len(frames), self.backbone.depth, self.backbone.num_tokens)
         recompute = torch.zeros(shape, dtype=torch.bool, device=frames.device)
         nothing = recompute[..., self.backbone.num_prefix_tokens :]
-        after = replace(
-            state, gate=state.gate.after(nothing[:, 0]), guard=state.guard.after(nothing)
-        )
+        noted = self._noted(state.gate, macs)
+        after = replace(state, gate=noted.after(nothing[:, 0]), guard=state.guard.after(nothing))
         report = self._watch.report(after.guard)
         if len(active):
             part = frames[active], state.select(active), knob[active], whole[active]

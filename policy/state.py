@@ -82,22 +82,25 @@ class GateState(Streams):
         seed: Of the stream's random decisions, int64 [s].
         age: Frames since each patch was last recomputed, float32 [s, p].
         last: Whether it was recomputed on the frame before, bool [s, p].
+        memo: What the gate itself wrote down of the stream, float32 [s, m]; zeros at first.
     """
 
     frame: Tensor
     seed: Tensor
     age: Tensor
     last: Tensor
+    memo: Tensor
 
     @classmethod
-    def fresh(cls, seeds: Tensor, patches: int) -> Self:
-        """For streams that have not seen a frame."""
+    def fresh(cls, seeds: Tensor, patches: int, memo: int = 0) -> Self:
+        """For streams that have not seen a frame, of a gate that writes ``memo`` numbers."""
         shape = (len(seeds), patches)
         return cls(
             frame=torch.zeros_like(seeds),
             seed=seeds,
             age=torch.zeros(shape, device=seeds.device),
             last=torch.ones(shape, dtype=torch.bool, device=seeds.device),
+            memo=torch.zeros(len(seeds), memo, device=seeds.device),
         )
 
     def after(self, recomputed: Tensor) -> Self:

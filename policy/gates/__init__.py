@@ -12,6 +12,7 @@ from policy.gates.heuristic import (
     TopRGate,
 )
 from policy.gates.learned import LearnedGate
+from policy.gates.steered import SteeredGate
 
 __all__ = [
     "AlwaysRecompute",
@@ -27,6 +28,7 @@ __all__ = [
     "NeverRecompute",
     "PeriodicGate",
     "RandomGate",
+    "SteeredGate",
     "ThresholdGate",
     "TopRGate",
 ]

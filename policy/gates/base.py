@@ -82,11 +82,13 @@ class Decision:
         recompute: [s, p], bool when serving, in [0, 1] when relaxed.
         score: What was compared, [s, p]; None for gates that do not look at the tokens.
         carry: For the later blocks of a nested gate.
+        memo: Replaces ``GateState.memo``, from the next block on; None leaves it as it is.
     """
 
     recompute: Tensor
     score: Tensor | None = None
     carry: Carry | None = None
+    memo: Tensor | None = None
 
 
 class Gate(nn.Module):
@@ -108,6 +110,8 @@ class Gate(nn.Module):
     decides_per_token: bool = True
     # Whether the tokens' network-wide update (``BlockView.memory``) is read.
     reads_memory: bool = False
+    # Numbers that it writes down of a stream from frame to frame, in ``GateState.memo``.
+    memo_size: int = 0
 
     def __init__(self, masks: Masks = Masks.SHARED, knob: float = 0.0) -> None:
         super().__init__()
@@ -141,8 +145,22 @@ class Gate(nn.Module):
         """Streams whose last output is repeated before anything is computed, bool [s] or None."""
         return None
 
+    def remember(self, state: GateState, spent: Tensor) -> Tensor:
+        """What to write down at the end of a frame, [s, m].
+
+        Args:
+            state: Of the frame, with the memo as the blocks left it.
+            spent: On the frame, as a fraction of the dense frame's MACs, float32 [s].
+        """
+        return state.memo
+
     def macs(self, block: int, dim: int) -> float:
         """MACs per patch that this gate looks at in a block, elementwise work included."""
+        return 0.0
+
+    @property
+    def frame_macs(self) -> float:
+        """MACs once per frame on which it is asked, whatever the number of patches."""
         return 0.0
 
 

@@ -1,5 +1,6 @@
 """The interface between a reuse mechanism and the session that drives it."""
 
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -90,6 +91,10 @@ class FrameGate:
                 )
             )
         self._carry = decision.carry
+        if decision.memo is not None:
+            # What is written of a stream that is not the gate's on this frame is void.
+            memo = torch.where(self.overruled[:, None], self.state.memo, decision.memo)
+            self.state = replace(self.state, memo=memo)
         if not block:
             self.score = decision.score
         return decision.recompute
@@ -135,6 +140,10 @@ class Mechanism(Protocol[StateT]):
 
     def fresh(self, backbone: Backbone, streams: int) -> StateT:
         """An empty state; its streams must be recomputed whole on their first frame."""
+        ...
+
+    def known(self, state: StateT) -> tuple[Tensor, Tensor]:
+        """Reference and memory that ``step`` will show to the gate at the first block, [s, n, d]."""
         ...
 
     def step(

@@ -66,6 +66,10 @@ class CompactKV:
             sums=full.updates if self.nested else full.updates[:1],
         )
 
+    def known(self, state: CompactState) -> tuple[Tensor, Tensor]:
+        """See ``Mechanism.known``."""
+        return state.reference, state.sums[0]
+
     def step(
         self, backbone: Backbone, tokens: Tensor, state: CompactState, gate: FrameGate
     ) -> tuple[Tensor, CompactState, Tensor]:

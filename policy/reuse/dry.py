@@ -32,6 +32,10 @@ class DryKV:
         """An empty reference."""
         return DryState(backbone.mean.new_zeros(streams, backbone.num_tokens, backbone.dim))
 
+    def known(self, state: DryState) -> tuple[Tensor, Tensor]:
+        """See ``Mechanism.known``; there is no memory here, and nobody who reads it."""
+        return state.reference, state.reference
+
     def step(
         self, backbone: Backbone, tokens: Tensor, state: DryState, gate: FrameGate
     ) -> tuple[Tensor, DryState, Tensor]:

@@ -71,6 +71,10 @@ class MaskedKV:
         """Empty caches."""
         return fresh_kv_state(backbone, streams)
 
+    def known(self, state: KVState) -> tuple[Tensor, Tensor]:
+        """See ``Mechanism.known``."""
+        return state.reference[0], state.memory
+
     def step(
         self, backbone: Backbone, tokens: Tensor, state: KVState, gate: FrameGate
     ) -> tuple[Tensor, KVState, Tensor]:
@@ -112,6 +116,10 @@ class GatheredKV:
     def fresh(self, backbone: Backbone, streams: int) -> KVState:
         """Empty caches."""
         return fresh_kv_state(backbone, streams)
+
+    def known(self, state: KVState) -> tuple[Tensor, Tensor]:
+        """See ``Mechanism.known``."""
+        return state.reference[0], state.memory
 
     def step(
         self, backbone: Backbone, tokens: Tensor, state: KVState, gate: FrameGate

@@ -26,6 +26,7 @@ def view():
             seed=numbers + seed,
             age=state.get("age", torch.zeros(streams, patches)),
             last=state.get("last", torch.zeros(streams, patches, dtype=torch.bool)),
+            memo=state.get("memo", torch.zeros(streams, 0)),
         )
         return BlockView(
             block=block,

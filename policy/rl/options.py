@@ -1,0 +1,109 @@
+"""What ``reset(options=...)`` may bring: clips of one's own, and at which settings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.errors import RegateError
+from datamodules.records import Clip
+from policy.rl.world import Episode, World
+
+KNOWN = ("clips", "labels", "clean", "budgets", "knobs", "prices", "repeats")
+
+
+def episodes_from(
+    world: World, options: dict[str, Any], rngs: Sequence[np.random.Generator]
+) -> list[Episode]:
+    """One episode per stream, drawn but for what the options give.
+
+    Args:
+        world: Of the environment.
+        options: Any of ``clips`` uint8 [b, t, c, h, w], with ``labels`` int64 [b, t] and ``clean``
+            like ``clips``; ``repeats``, the number of neighbouring streams that show one clip, so
+            that b · repeats is the number of streams; ``budgets``, ``knobs`` and ``prices``, one
+            per stream.
+        rngs: One per stream.
+
+    Raises:
+        RegateError: If there are other options, or shapes or types do not fit.
+    """
+    unknown = sorted(set(options) - set(KNOWN))
+    if unknown:
+        raise RegateError(f"reset knows no option {unknown[0]!r}: choose from {', '.join(KNOWN)}")
+    streams = len(rngs)
+    budgets, knobs, prices = (_per_stream(options, name, streams) for name in KNOWN[3:6])
+    if options.get("clips") is None:
+        drawn = []
+        for stream, rng in enumerate(rngs):
+            episode = world.draw(rng, budgets[stream])
+            knob, price = knobs[stream], prices[stream]
+            episode.knob = episode.knob if knob is None else knob
+            episode.price = episode.price if price is None else price
+            drawn.append(episode)
+        return drawn
+    repeats = int(options.get("repeats") or 1)
+    episodes = []
+    for place, clip in enumerate(_clips(world, options, streams, repeats)):
+        dense = world.dense(clip)
+        for stream in range(place * repeats, (place + 1) * repeats):
+            budget = budgets[stream]
+            if budget is None:
+                low, high = np.log(world.low), np.log(world.high)
+                budget = float(np.exp(rngs[stream].uniform(low, high)))
+            episodes.append(world.episode(clip, budget, knobs[stream], prices[stream], dense))
+    return episodes
+
+
+def _per_stream(options: dict[str, Any], name: str, streams: int) -> list[float | None]:
+    values = options.get(name)
+    if values is None:
+        return [None] * streams
+    listed = np.asarray(values, dtype=np.float64)
+    if listed.shape != (streams,) or not np.isfinite(listed).all():
+        raise RegateError(
+            f"the option {name} must be {streams} finite numbers, one per environment, "
+            f"got shape {list(listed.shape)}"
+        )
+    return [float(value) for value in listed]
+
+
+def _clips(world: World, options: dict[str, Any], streams: int, repeats: int) -> list[Clip]:
+    """The clips that were given."""
+    frames = torch.as_tensor(options["clips"])
+    size = (world.backbone.in_chans, *world.backbone.image_size)
+    if frames.dtype != torch.uint8 or frames.dim() != 5 or tuple(frames.shape[2:]) != size:
+        raise RegateError(
+            f"the option clips must be uint8 [clips, frames, {', '.join(map(str, size))}], "
+            f"got {frames.dtype} {list(frames.shape)}"
+        )
+    if len(frames) * repeats != streams:
+        raise RegateError(
+            f"{len(frames)} clips times {repeats} repeats do not make {streams} environments"
+        )
+    labels = _like(options, "labels", frames.shape[:2])
+    clean = _like(options, "clean", frames.shape)
+    return [
+        Clip(
+            frames=frames[index],
+            labels=torch.full(frames.shape[1:2], -1) if labels is None else labels[index],
+            name=f"given/{index}",
+            group=f"given/{index}",
+            clean=None if clean is None else clean[index],
+        )
+        for index in range(len(frames))
+    ]
+
+
+def _like(options: dict[str, Any], name: str, shape: torch.Size) -> Tensor | None:
+    if options.get(name) is None:
+        return None
+    value = torch.as_tensor(options[name])
+    if value.shape != shape:
+        raise RegateError(
+            f"the option {name} must have shape {list(shape)} like the clips, "
+            f"got {list(value.shape)}"
+        )
+    return value
