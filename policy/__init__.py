@@ -1,10 +1,13 @@
 """Gates that decide which tokens of a frozen video backbone are computed again.
 
 Names are imported on first use, so that the command line can print its help without torch.
+Importing this registers ``regate/TokenReuse-v0`` with gymnasium.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from policy.rl.registration import register_environment
 
 if TYPE_CHECKING:
     from policy.gate_file import load_gate, save_gate
@@ -21,6 +24,8 @@ _HOMES = {
     "load_gate": "policy.gate_file",
     "save_gate": "policy.gate_file",
 }
+
+register_environment()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (a module attribute can be anything)

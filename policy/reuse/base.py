@@ -143,7 +143,7 @@ class Mechanism(Protocol[StateT]):
         ...
 
     def known(self, state: StateT) -> tuple[Tensor, Tensor]:
-        """Reference and memory that ``step`` will show to the gate at the first block, [s, n, d]."""
+        """Reference and memory that ``step`` will show at the first block, each [s, n, d]."""
         ...
 
     def step(

@@ -99,7 +99,7 @@ class World:
         quality: Quality | None = None,
         budget: float | tuple[float, float] = (0.06, 0.6),
         price: float | None = None,
-        calibration_clips: int = 6,
+        calibration_clips: int = 12,
     ) -> None:
         self.backbone = _loaded(backbone) if isinstance(backbone, str) else backbone
         self.low, self.high = budget if isinstance(budget, tuple) else (budget, budget)
