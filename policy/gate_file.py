@@ -19,8 +19,10 @@ from policy.budget import Calibration
 from policy.gates.base import Gate, Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.policies import HEURISTICS, build_gate
+from policy.gates.steered import SteeredGate
+from policy.policies import HEURISTICS, LEARNED, build_gate
 from policy.provenance import command, commit
+from policy.rl.actor_critic import Actor
 
 SCHEMA = 1
 KEY = "regate"
@@ -140,9 +142,22 @@ def calibrated_on(metadata: Metadata) -> Preprocessing:
 def _settings(gate: Gate) -> dict[str, Any]:
     if isinstance(gate, LearnedGate):
         return {key: getattr(gate, key) for key in ("dim", "depth", "rank", "hidden")}
+    if isinstance(gate, SteeredGate):
+        return _settings_of_steered(gate)
     if isinstance(gate, ThresholdGate):
         return {"offsets": gate.offsets}
     return {}
+
+
+def _settings_of_steered(gate: SteeredGate) -> dict[str, Any]:
+    assert isinstance(gate.actor, Actor)
+    return {
+        "groups": gate.groups,
+        "depth": gate.depth,
+        "offsets": gate.offsets,
+        "hidden": gate.actor.hidden,
+        "observed": [field.name for field in gate.observation_fields],
+    }
 
 
 def _build(path: str | os.PathLike[str], metadata: Metadata) -> Gate:
@@ -155,7 +170,23 @@ def _build(path: str | os.PathLike[str], metadata: Metadata) -> Gate:
         return gate
     if policy == LearnedGate.name:
         return LearnedGate(**metadata["settings"])
+    if policy in LEARNED:
+        return _build_steered(path, policy, metadata["settings"])
     raise RegateError(f"{path} holds a {policy!r} gate, which this version does not know")
+
+
+def _build_steered(path: str | os.PathLike[str], policy: str, settings: Metadata) -> SteeredGate:
+    gate = SteeredGate(settings["groups"], settings["depth"])
+    observed = [field.name for field in gate.observation_fields]
+    if settings["observed"] != observed:
+        raise RegateError(
+            f"{path} holds an agent that observes {', '.join(settings['observed'])}, but this "
+            f"version tells it {', '.join(observed)}: train it again"
+        )
+    gate.name = policy
+    gate.offsets = settings["offsets"]
+    gate.actor = Actor(gate.observation_size, gate.action_size, settings["hidden"])
+    return gate
 
 
 def _identity(backbone: Backbone) -> dict[str, Any]:

@@ -42,7 +42,7 @@ PACED = "-paced"
 """Suffix of a policy that looks at a share of the frames, chosen per budget by calibration, and
 repeats its output on the others (``policy.pacing``). A gate file is served paced."""
 
-LEARNED = ("gumbel",)
+LEARNED = ("gumbel", "ppo", "reinforce")
 """Trained policies, which come from gate files."""
 
 POLICIES = (DENSE, *HEURISTICS, *LEARNED, *(f"{name}{PACED}" for name in LEARNED))

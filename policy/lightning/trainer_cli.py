@@ -27,6 +27,8 @@ from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoi
 from policy.lightning.step_seed import SeedEachStep
 from policy.tasks.backbone import BackboneTask  # noqa: F401  (likewise)
 from policy.tasks.gumbel import GumbelTask
+from policy.tasks.ppo import PPOTask  # noqa: F401  (likewise)
+from policy.tasks.reinforce import ReinforceTask  # noqa: F401  (likewise)
 from policy.visuals import RecomputeVisuals
 
 DESCRIPTIONS = {

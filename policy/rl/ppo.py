@@ -1,6 +1,6 @@
 """Proximal policy optimisation (https://arxiv.org/abs/1707.06347) on whole rollouts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -127,8 +127,19 @@ class PPO:
             values=values.flatten(),
         )
 
-    def updates(self, agent: Agent, experience: Experience) -> Iterator[Update]:
-        """The losses of one rollout's minibatches; step on each before the next is asked for."""
+    def updates(
+        self,
+        agent: Agent,
+        experience: Experience,
+        mean: Callable[[Tensor], Tensor] = lambda value: value,
+    ) -> Iterator[Update]:
+        """The losses of one rollout's minibatches; step on each before the next is asked for.
+
+        Args:
+            agent: That is trained.
+            experience: Of the rollout.
+            mean: Over processes, all of which must stop after the same pass.
+        """
         for _ in range(self.update_epochs):
             order = torch.randperm(len(experience.returns), device=experience.returns.device)
             moved = []
@@ -136,7 +147,7 @@ class PPO:
                 update = self.update(agent, experience.rows(index))
                 moved.append(update.surrogate.approx_kl)
                 yield update
-            if torch.stack(moved).mean() > self.target_kl:
+            if mean(torch.stack(moved).mean()) > self.target_kl:
                 break
 
     def update(self, agent: Agent, part: Experience) -> Update:
@@ -151,6 +162,10 @@ class PPO:
         entropy: Tensor = policy.entropy().mean()
         loss = surrogate.loss + self.vf_coef * value_loss - self.ent_coef * entropy
         return Update(loss, surrogate, value_loss, entropy)
+
+
+# Settings are kept in checkpoints, which are read without running code.
+torch.serialization.add_safe_globals([PPO])
 
 
 def check_share(name: str, value: float) -> None:

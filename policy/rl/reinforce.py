@@ -69,3 +69,7 @@ class Reinforce:
         entropy: Tensor = policy.entropy().mean()
         loss = surrogate.loss - self.ent_coef * entropy
         return Update(loss, surrogate, torch.zeros_like(loss), entropy)
+
+
+# Settings are kept in checkpoints, which are read without running code.
+torch.serialization.add_safe_globals([Reinforce])

@@ -1,0 +1,241 @@
+"""What both trainings by reinforcement share: the gate, rollouts of a batch, rewards, steps."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from backbones.preprocessing import Preprocessing
+from datamodules.errors import RegateError
+from datamodules.records import ClipBatch
+from policy.calibration import spread_clips
+from policy.gates.heuristic import ThresholdGate
+from policy.gates.steered import SteeredGate
+from policy.quality import dense_reference, sweep_clip
+from policy.rl.actor_critic import Actor, Agent, Critic, Exploration
+from policy.rl.bins import BINS, BudgetBins
+from policy.rl.ppo import Update
+from policy.rl.reward import Quality
+from policy.rl.rollout import Rollout, collect
+from policy.rl.value_norm import ValueNorm
+from policy.rl.vector import TokenReuseVectorEnv
+from policy.rl.world import LEAST_FRAMES
+from policy.tasks.base import ReuseTask
+
+TERMS = ("quality", "spent")
+"""Of ``info`` that are logged; and KL to dense, where the quality needs a dense reference."""
+
+
+class AgentTask(ReuseTask):
+    """Base of the trainings by reinforcement: an agent steers the threshold frame by frame.
+
+    A batch of clips is one rollout of the vectorised environment, which runs all of them through
+    one backbone in one session. Each clip draws one of eight budgets, and with it the knob at which
+    the threshold spends it, and the price at which the threshold neither gains nor loses by
+    spending a little more.
+
+    Rewards are in units of what the threshold loses at the clip's budget.
+    """
+
+    gate: SteeredGate
+    policy_name: str
+    """Of the gate, in tables and files."""
+
+    def __init__(
+        self,
+        backbone: str,
+        weights: str,
+        learning_rate: float,
+        exploration: float,
+        max_grad_norm: float,
+        quality: Quality,
+        budget_range: tuple[float, float],
+        repeats: int,
+        critic: bool,
+        calibration_clips: int,
+        budget: float,
+        preprocessing: Preprocessing,
+    ) -> None:
+        low, high = budget_range
+        if not 0 < low < high <= 1:
+            raise RegateError(
+                f"budget_range must be two ascending values in (0, 1], got {low:g} and {high:g}"
+            )
+        for name, value in (("exploration", exploration), ("max_grad_norm", max_grad_norm)):
+            if not value > 0:
+                raise RegateError(f"{name} must be above 0, got {value:g}")
+        super().__init__(backbone, weights, calibration_clips, budget, preprocessing)
+        # A rollout is stepped on several times.
+        self.automatic_optimization = False
+        self.learning_rate = learning_rate
+        self.max_grad_norm = max_grad_norm
+        self.quality = quality
+        self.repeats = repeats
+        self.bins = BudgetBins(low, high)
+        self.exploration = Exploration(self.gate.action_size, exploration)
+        self.critic = Critic(self.gate.observation_size) if critic else None
+        self.value_norm = ValueNorm()
+
+    def new_gate(self) -> SteeredGate:
+        """A threshold that an untrained actor leaves as it is."""
+        gate = SteeredGate()
+        gate.name = self.policy_name
+        gate.actor = Actor(gate.observation_size, gate.action_size)
+        return gate
+
+    @property
+    def agent(self) -> Agent:
+        """What is trained."""
+        assert self.gate.actor is not None
+        return Agent(self.gate.actor, self.exploration, self.critic, self.value_norm)
+
+    def on_fit_start(self) -> None:
+        """Measure the threshold at each budget that is trained for.
+
+        Raises:
+            RegateError: If the quality needs labels that are not the backbone's classes.
+        """
+        self._check_labels()
+        super().on_fit_start()
+        assert self.yardstick is not None
+        self.gate.aim(self.yardstick)
+        lowest = self.yardstick.lowest
+        knobs = [self.yardstick.knob(max(float(b), lowest)) for b in self.bins.budgets]
+        self.bins.measured(torch.tensor(knobs), self._lost(torch.tensor(knobs)))
+
+    def training_step(self, batch: ClipBatch, batch_index: int) -> None:
+        """One rollout of a batch of clips, uint8 [b, t, c, h, w], and the steps it is good for."""
+        bins = torch.randint(BINS, (len(batch.frames),), device=self.device)
+        bins = bins.repeat_interleave(self.repeats)
+        rollout = self._rollout(batch, bins)
+        self._check_finite(rollout)
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        updates = []
+        for update in self.learn(rollout, bins):
+            optimizer.zero_grad()
+            self.manual_backward(update.loss)
+            self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
+            optimizer.step()
+            updates.append(update)
+        cast(CosineAnnealingLR, self.lr_schedulers()).step()
+        self._log_rollout(rollout, bins)
+        self._log_updates(updates, len(bins))
+
+    @abstractmethod
+    def learn(self, rollout: Rollout, bins: Tensor) -> Iterator[Update]:
+        """The losses that a rollout gives rise to; each is stepped on before the next.
+
+        Args:
+            rollout: Of ``repeats`` neighbouring streams per clip, rewards in units of what the
+                threshold loses.
+            bins: The budget of each stream, int64 [s].
+        """
+
+    def act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions of all streams [s, o] and the logarithms of their probabilities."""
+        policy = self.agent.policy(observations)
+        actions = policy.sample()
+        return actions, policy.log_prob(actions)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam on the agent, cosine decay over the whole run."""
+        optimizer = torch.optim.Adam(self.agent.parameters(), lr=self.learning_rate, eps=1e-5)
+        schedule = CosineAnnealingLR(optimizer, max(1, self._rollouts_of_run()))
+        return [optimizer], [schedule]
+
+    def _rollouts_of_run(self) -> int:
+        """Batches until the end; a limit of steps counts each of a rollout's."""
+        if self.trainer.max_steps != -1:
+            return -(-self.trainer.max_steps // self.steps_per_rollout)
+        return int(self.trainer.estimated_stepping_batches)
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Of the optimiser, at most."""
+        return 1
+
+    def _rollout(self, batch: ClipBatch, bins: Tensor) -> Rollout:
+        """Act in every clip of a batch, each shown by ``repeats`` streams."""
+        frames = batch.frames.shape[1]
+        if frames < LEAST_FRAMES:
+            raise RegateError(
+                f"an agent learns from clips of {LEAST_FRAMES} frames or more, got {frames}: "
+                "set --data.num_frames"
+            )
+        env = TokenReuseVectorEnv(
+            len(bins), backbone=self.backbone, gate=self.gate, quality=self.quality
+        )
+        options = {
+            "clips": batch.frames,
+            "clean": batch.clean,
+            "labels": batch.labels,
+            "repeats": self.repeats,
+            "budgets": self.bins.budgets[bins].cpu().numpy(),
+            "knobs": self.bins.knobs[bins].cpu().numpy(),
+            "prices": self.bins.prices[bins].cpu().numpy(),
+        }
+        seen, _ = env.reset(options=options)
+        try:
+            terms = TERMS if self.quality == "accuracy" else (*TERMS, "kl")
+            rollout, _ = collect(env, seen, self.act, frames - 2, terms, self.device)
+        finally:
+            self.gate.steer(None)
+        rollout.rewards.div_(self.bins.units[bins])
+        return rollout
+
+    def _check_finite(self, rollout: Rollout) -> None:
+        """Refuse rewards from which nothing can be learned, before anything has changed."""
+        if not torch.isfinite(rollout.rewards).all():
+            raise RegateError(
+                f"training stopped at step {self.global_step} because a reward is not finite, "
+                "with the weights still those before the step; look for broken clips, then go on "
+                "with --ckpt_path last"
+            )
+
+    def _lost(self, knobs: Tensor) -> Tensor:
+        """What the threshold loses of the quality at each knob, on the calibration clips."""
+        threshold = ThresholdGate().to(self.device)
+        lost = []
+        for clip in spread_clips(self.data, self.calibration_clips):
+            frames = self.backbone.normalize(clip.frames)
+            dense = dense_reference(self.backbone, clip)
+            labels = clip.labels if self.quality == "accuracy" else None
+            knobs = knobs.to(self.device)
+            metrics = sweep_clip(self.backbone, threshold, frames, dense, knobs, labels).metrics
+            kept = metrics[self.quality].double().cpu()
+            lost.append(kept if self.quality == "kl" else 1 - kept)
+        return torch.stack(lost).nanmean(0)
+
+    def _check_labels(self) -> None:
+        classes, ours = len(self.data.class_names), self.backbone.num_classes
+        if self.quality == "accuracy" and classes != ours:
+            raise RegateError(
+                f"quality accuracy needs the backbone's own {ours} classes as labels, but "
+                f"{self.data.name} has {classes}: kl, agreement and cosine need none"
+            )
+
+    def _log_rollout(self, rollout: Rollout, bins: Tensor) -> None:
+        """How the agent did while it explored; means over streams and frames."""
+        mean = {f"train/{name}": value.mean() for name, value in rollout.terms.items()}
+        over = rollout.terms["spent"] - self.bins.budgets[bins]
+        size = len(bins)
+        self.log("train/reward", rollout.rewards.mean(), prog_bar=True, batch_size=size)
+        self.log_dict(mean | {"train/excess": over.mean()}, batch_size=size)
+
+    def _log_updates(self, updates: Sequence[Update], size: int) -> None:
+        """What the steps on a rollout were like; means over them."""
+        columns = {
+            "train/loss": [update.loss for update in updates],
+            "train/policy_loss": [update.surrogate.loss for update in updates],
+            "train/value_loss": [update.value_loss for update in updates],
+            "train/approx_kl": [update.surrogate.approx_kl for update in updates],
+            "train/clip_fraction": [update.surrogate.clip_fraction for update in updates],
+        }
+        means = {name: torch.stack(values).detach().mean() for name, values in columns.items()}
+        spread = self.exploration.log_std.detach().exp().mean()
+        self.log_dict(means | {"train/exploration": spread}, batch_size=size)

@@ -1,0 +1,101 @@
+"""Training an agent that steers the threshold, by proximal policy optimisation."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from backbones.preprocessing import Preprocessing
+from policy.rl.objective import explained_variance
+from policy.rl.ppo import PPO, Update
+from policy.rl.reward import Quality
+from policy.rl.rollout import Rollout
+from policy.tasks.agent import AgentTask
+
+
+class PPOTask(AgentTask):
+    """PPO (https://arxiv.org/abs/1707.06347) against the threshold on the same clips.
+
+    Each clip is shown twice at one budget: the agent explores in one stream, and the calibrated
+    threshold runs in the other. What is learned from is the difference of their rewards, frame by
+    frame. The threshold's do not depend on the agent, so the gradient keeps its expectation, and
+    what makes a clip easy or hard cancels.
+
+    Args:
+        backbone: timm's name of it.
+        weights: "pretrained", a local file, or "random".
+        ppo: The algorithm's settings.
+        learning_rate: Of Adam, decaying to zero along a cosine.
+        exploration: Spread of the actions around the actor's at the start; 1 is 2 in log drift.
+        max_grad_norm: Gradients are scaled down to this norm.
+        quality: What a frame is worth: kl (1 - KL to dense), agreement, cosine, or accuracy, which
+            needs labels.
+        budget_range: Lowest and highest budget trained for.
+        calibration_clips: Clips of the calibration split that the knobs are found on.
+        budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
+        preprocessing: What happens to an image first; the model's own by default.
+
+    Raises:
+        RegateError: If a value is outside its range, or the backbone cannot be loaded.
+    """
+
+    policy_name = "ppo"
+
+    def __init__(
+        self,
+        backbone: str,
+        weights: str = "pretrained",
+        ppo: PPO = PPO(),  # noqa: B008  # frozen
+        learning_rate: float = 1e-3,
+        exploration: float = 0.3,
+        max_grad_norm: float = 0.5,
+        quality: Quality = "kl",
+        budget_range: tuple[float, float] = (0.06, 0.6),
+        calibration_clips: int = 12,
+        budget: float = 0.2,
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+    ) -> None:
+        super().__init__(
+            backbone,
+            weights,
+            learning_rate=learning_rate,
+            exploration=exploration,
+            max_grad_norm=max_grad_norm,
+            quality=quality,
+            budget_range=budget_range,
+            repeats=2,
+            critic=True,
+            calibration_clips=calibration_clips,
+            budget=budget,
+            preprocessing=preprocessing,
+        )
+        self.save_hyperparameters()
+        self.ppo = ppo
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Of the optimiser, unless the policy moves far before."""
+        return self.ppo.update_epochs * self.ppo.num_minibatches
+
+    def act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Explore in every first stream of two; the other follows the threshold, action 0."""
+        actions, log_probs = super().act(observations)
+        actions[1::2] = 0.0
+        return actions, log_probs
+
+    def learn(self, rollout: Rollout, bins: Tensor) -> Iterator[Update]:
+        """Several passes over what the agent did better or worse than the threshold."""
+        places = torch.arange(len(bins), device=bins.device)
+        ours = rollout.streams(places[0::2])
+        ours.rewards.sub_(rollout.rewards[:, 1::2])
+        experience = self.ppo.experience(self.agent, ours)
+        size = len(bins) // 2
+        explained = explained_variance(experience.values, experience.returns)
+        self.log("train/reward_minus_threshold", ours.rewards.mean(), batch_size=size)
+        self.log("train/explained_variance", explained, batch_size=size)
+        yield from self.ppo.updates(self.agent, experience, self._over_processes)
+
+    def _over_processes(self, value: Tensor) -> Tensor:
+        mean = self.all_gather(value)
+        assert isinstance(mean, Tensor)
+        return mean.mean()
