@@ -1,6 +1,6 @@
 """From an asked budget to a policy's knob."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -10,6 +10,86 @@ from datamodules.errors import RegateError
 
 TOLERANCE = 0.01
 """Relative; how far from a budget the knob that calibration finds for it may spend."""
+SAME_POINT = 0.02
+"""Relative; a budget this close to a calibrated point is that point's."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gate against the heuristic that it contains, at the MACs of one calibrated point.
+
+    Attributes:
+        budget: Fraction of the dense frame's MACs at which both are read.
+        difference: KL of the gate minus that of the heuristic, nats; None where one of the two
+            does not reach the budget.
+        interval: Of the difference, 95 %, over groups of clips; None where there is none.
+    """
+
+    budget: float
+    difference: float | None
+    interval: tuple[float, float] | None
+
+    @property
+    def favours(self) -> bool:
+        """Whether the gate is better, with the whole interval."""
+        return self.interval is not None and self.interval[1] < 0
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """The heuristic that serves where a gate was not found to be better, and the evidence.
+
+    Attributes:
+        calibration: The heuristic's own.
+        verdicts: One per point of the gate's calibration, by ascending budget.
+        clips: That the two were compared on.
+        groups: Of the clips.
+    """
+
+    calibration: "Calibration"
+    verdicts: tuple[Verdict, ...]
+    clips: int
+    groups: int
+
+    def favours(self, budget: float) -> bool:
+        """Whether the gate is better at a budget: at its point, or at both beside it."""
+        at = [v for v in self.verdicts if abs(v.budget / budget - 1) <= SAME_POINT]
+        if at:
+            return min(at, key=lambda verdict: abs(verdict.budget - budget)).favours
+        below = [verdict for verdict in self.verdicts if verdict.budget < budget][-1:]
+        above = [verdict for verdict in self.verdicts if verdict.budget > budget][:1]
+        return all(verdict.favours for verdict in below + above)
+
+    def told(self, gate: str) -> str:
+        """Who serves which budgets and why, for people.
+
+        Args:
+            gate: Name of the gate's policy.
+        """
+        over = f"over {self.clips} calibration clips in {self.groups} groups"
+        better = [f"{verdict.budget:.2g}" for verdict in self.verdicts if verdict.favours]
+        if not better:
+            return f"the threshold serves every budget: {over}, {gate} is nowhere closer to dense"
+        if len(better) == len(self.verdicts):
+            return f"{gate} serves every budget: {over}, it is closer to dense than the threshold"
+        return (
+            f"{gate} serves budgets around {', '.join(better)}, where {over} it is closer to "
+            "dense than the threshold, which serves the others"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For a gate file's metadata."""
+        return {**asdict(self), "calibration": self.calibration.to_json()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Inverse of ``to_json``."""
+        verdicts = (
+            Verdict(v["budget"], v["difference"], v["interval"] and tuple(v["interval"]))
+            for v in value["verdicts"]
+        )
+        table = Calibration.from_json(value["calibration"])
+        return cls(table, tuple(verdicts), value["clips"], value["groups"])
 
 
 @dataclass(frozen=True)
@@ -25,6 +105,8 @@ class Calibration:
         floor: Smallest spent the policy can reach: embedding, head, prefix tokens, gate.
         source: What it was measured on, for people.
         paces: At each, in (0, 1]; none where every frame is looked at.
+        fallback: What serves where the policy is not better than the heuristic that it contains;
+            None where that was not asked.
 
     Raises:
         ValueError: If there are no points, or ``spent`` does not ascend from above 0.
@@ -35,6 +117,7 @@ class Calibration:
     floor: float
     source: str = ""
     paces: tuple[float, ...] = ()
+    fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
         """Check what ``knob`` relies on."""
@@ -58,20 +141,38 @@ class Calibration:
         """
         return budget >= self.lowest * (1 - TOLERANCE)
 
+    def falls_back(self, budget: float) -> bool:
+        """Whether knob and pace for a budget are those of the heuristic."""
+        fallback = self.fallback
+        return (
+            fallback is not None
+            and not fallback.favours(budget)
+            and fallback.calibration.reaches(budget)
+        )
+
     def knob(self, budget: float) -> float:
         """The knob for a budget, interpolated in log MACs; the most spending one beyond the table.
+
+        It is the heuristic's where ``falls_back`` says so, and likewise the pace.
 
         Raises:
             RegateError: If the budget is outside (0, 1] or under what the policy reaches.
         """
-        return self._read(budget, self.knobs)
+        table = self._serving(budget)
+        return table._read(budget, table.knobs)
 
     def pace(self, budget: float) -> float:
         """The share of frames to look at for a budget; as ``knob``."""
-        return self._read(budget, self.paces or (1.0,) * len(self.spent))
+        table = self._serving(budget)
+        return table._read(budget, table.paces or (1.0,) * len(table.spent))
+
+    def _serving(self, budget: float) -> "Calibration":
+        check_budget(budget)
+        if self.fallback is not None and self.reaches(budget) and self.falls_back(budget):
+            return self.fallback.calibration
+        return self
 
     def _read(self, budget: float, column: tuple[float, ...]) -> float:
-        check_budget(budget)
         if not self.reaches(budget):
             raise RegateError(
                 f"budget {budget:g} is under this gate's floor of {self.lowest:.4g} (embedding, "
@@ -88,17 +189,20 @@ class Calibration:
             "paces": list(self.paces),
             "floor": self.floor,
             "source": self.source,
+            "fallback": self.fallback.to_json() if self.fallback else None,
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Inverse of ``to_json``."""
+        fallback = value.get("fallback")  # older files have neither
         return cls(
             tuple(value["spent"]),
             tuple(value["knobs"]),
             value["floor"],
             value["source"],
-            tuple(value.get("paces", ())),  # files from before there were paces have none
+            tuple(value.get("paces", ())),
+            Fallback.from_json(fallback) if fallback else None,
         )
 
 

@@ -1,5 +1,6 @@
 """How close a gated clip stays to the dense model: the one definition, for training and tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from backbones.vit import Backbone
 from datamodules.records import Clip
 from policy.divergence import kl_to_dense
-from policy.gates.base import Gate
+from policy.gates.base import Gate, Setting
 from policy.session import ReuseSession
 
 WORST = 0.05
@@ -113,6 +114,54 @@ def sweep_clip(
     metrics = quality(dense, output, torch.stack(features), torch.stack(near)[1:], labels)
     frame_by_frame = over_frames(dense, output)
     return SweptClip(torch.stack(spent), output, metrics, session.state_bytes, frame_by_frame)
+
+
+def sweep_settings(
+    backbone: Backbone,
+    settings: Sequence[Setting],
+    frames: Tensor,
+    dense: DenseClip,
+    labels: Tensor | None = None,
+    seed: int = 0,
+) -> SweptClip:
+    """As ``sweep_clip``, at settings of which some may be another gate's: a pass for each gate.
+
+    Args:
+        backbone: The frozen model.
+        settings: k of them.
+        frames: Normalised, [t, c, h, w], t >= 2.
+        dense: From ``dense_reference``.
+        labels: As in ``sweep_clip``.
+        seed: Of random policies.
+    """
+    columns: dict[Gate, list[int]] = {}
+    for column, setting in enumerate(settings):
+        columns.setdefault(setting.gate, []).append(column)
+    passes = []
+    for gate, its in columns.items():
+        chosen = [settings[column] for column in its]
+        knobs = torch.tensor([s.knob for s in chosen], dtype=torch.float32, device=frames.device)
+        paces = [s.pace for s in chosen]
+        # One number where all are alike, so that a frame is held or embedded for all at once.
+        pace = paces[0] if len(set(paces)) == 1 else torch.tensor(paces, dtype=torch.float64)
+        passes.append(sweep_clip(backbone, gate, frames, dense, knobs, labels, seed, pace))
+    order = torch.tensor([column for its in columns.values() for column in its]).argsort()
+
+    def joined(parts: list[Tensor], dim: int) -> Tensor:
+        return torch.cat(parts, dim).index_select(dim, order.to(parts[0].device))
+
+    return SweptClip(
+        spent=joined([swept.spent for swept in passes], 1),
+        logits=joined([swept.logits for swept in passes], 1),
+        metrics={
+            name: joined([swept.metrics[name] for swept in passes], 0) for name in passes[0].metrics
+        },
+        state_bytes=max(swept.state_bytes for swept in passes),
+        over_frames={
+            name: joined([swept.over_frames[name] for swept in passes], 1)
+            for name in passes[0].over_frames
+        },
+    )
 
 
 def over_frames(dense: DenseClip, logits: Tensor) -> dict[str, Tensor]:

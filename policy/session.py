@@ -74,6 +74,8 @@ class ReuseSession:
         self.state: SessionState | None = None
         # A frame as given and as checked, and its embedding, between ``preview`` and ``step``.
         self._previewed: tuple[Tensor, Tensor, Tensor] | None = None
+        # The gate, or at some budgets the heuristic that it falls back to.
+        self.serving: Gate = gate
         # Both floats, or tensors that give each stream its own, [s].
         self.knob: float | Tensor = gate.knob
         self.pace: float | Tensor = 1.0
@@ -87,23 +89,19 @@ class ReuseSession:
     def budget(self) -> float | None:
         """Asked mean fraction of the dense frame's MACs; set it at any time.
 
-        None goes back to the gate's own knob.
+        It chooses knob, pace and ``serving``: the gate, or the heuristic that its calibration
+        falls back to there. None goes back to the gate and its own knob.
         """
         return self._budget
 
     @budget.setter
     def budget(self, budget: float | None) -> None:
         if budget is None:
-            self.knob, self.pace = self.gate.knob, 1.0
+            self.serving, self.knob, self.pace = self.gate, self.gate.knob, 1.0
         else:
             check_budget(budget)
-            if self.gate.calibration is None:
-                raise RegateError(
-                    f"the {self.gate.name} gate has no calibration, so budget {budget:g} cannot "
-                    "be turned into its knob: pass budget=None, or load a calibrated gate file"
-                )
-            self.knob = self.gate.calibration.knob(budget)
-            self.pace = self.gate.calibration.pace(budget)
+            setting = self.gate.setting(budget)
+            self.serving, self.knob, self.pace = setting.gate, setting.knob, setting.pace
         self._budget = budget
 
     @property
@@ -234,7 +232,7 @@ class ReuseSession:
 
     def _held(self, state: SessionState, knob: Tensor) -> Tensor | None:
         """Streams that repeat their output, by gate or by pace; None where none can."""
-        held = self.gate.hold(state.gate, knob)
+        held = self.serving.hold(state.gate, knob)
         if not isinstance(self.pace, Tensor) and self.pace >= 1:
             return held
         pace = torch.as_tensor(self.pace, dtype=torch.float64, device=knob.device)
@@ -250,12 +248,13 @@ class ReuseSession:
         prefix = self.backbone.num_prefix_tokens
         embedded = self._embed(frames)
         sight = self._watch.look(for_gates(embedded[:, prefix:]), state, whole)
-        gate = FrameGate(self.gate, state.gate, knob, sight.forced, self.backbone, self.relaxation)
+        served_by = self.serving
+        gate = FrameGate(served_by, state.gate, knob, sight.forced, self.backbone, self.relaxation)
         tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
         macs = self.macs.frame(recompute)
-        macs += torch.where(gate.overruled.cpu(), 0.0, self.macs.gate(self.gate, recompute))
+        macs += torch.where(gate.overruled.cpu(), 0.0, self.macs.gate(served_by, recompute))
         macs += self._watch.macs * (state.gate.frame > 0).cpu()
         after = replace(
             state,

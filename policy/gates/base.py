@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from datamodules.errors import RegateError
 from policy.relax import Relaxation
 from policy.state import GateState
 
@@ -75,6 +77,21 @@ class Carry:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What serves a budget.
+
+    Attributes:
+        gate: Decides.
+        knob: Its setting.
+        pace: Share of frames looked at.
+    """
+
+    gate: "Gate"
+    knob: float
+    pace: float = 1.0
+
+
+@dataclass(frozen=True)
 class Decision:
     """A gate's answer for one block.
 
@@ -118,6 +135,30 @@ class Gate(nn.Module):
         self.masks = masks
         self.knob = knob
         self.calibration: Calibration | None = None
+
+    @cached_property
+    def heuristic(self) -> "Gate | None":
+        """What this gate is without its networks, over the same caches; None for a heuristic.
+
+        It serves the budgets at which the gate was not found to be better.
+        """
+        return None
+
+    def setting(self, budget: float) -> Setting:
+        """What serves a budget: this gate or, where its calibration falls back, the heuristic.
+
+        Raises:
+            RegateError: If the gate has no calibration, or does not reach the budget.
+        """
+        table = self.calibration
+        if table is None:
+            raise RegateError(
+                f"the {self.name} gate has no calibration, so budget {budget:g} cannot "
+                "be turned into its knob: pass budget=None, or load a calibrated gate file"
+            )
+        knob, pace = table.knob(budget), table.pace(budget)
+        heuristic = self.heuristic if table.falls_back(budget) else None
+        return Setting(self if heuristic is None else heuristic, knob, pace)
 
     def decide(self, view: BlockView) -> Decision:
         """Decide for the patches of one block: the first only, or each when per block."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import RegateError
-from policy.gates.base import BlockView, Decision, Gate, Masks, all_patches
+from policy.gates.base import BlockView, Carry, Decision, Gate, Masks, all_patches
+from policy.relax import Relaxation
 from policy.signals import (
     COSINE_FLOOR,
     DRIFT_FLOOR,
@@ -162,6 +163,34 @@ class ThresholdGate(Gate):
     def macs(self, block: int, dim: int) -> float:
         """The drift's norm: d per patch."""
         return float(dim)
+
+
+class KeptThreshold(ThresholdGate):
+    """The threshold with one mask, over the caches of a nested gate: it releases nothing.
+
+    Same decisions and MACs as the threshold with a shared mask. It is what a learned gate falls
+    back to, in mid-stream too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(masks=Masks.NESTED)
+
+    def decide(self, view: BlockView) -> Decision:
+        """The patches beyond the threshold, which stay for all blocks."""
+        score = self.score(view)
+        admitted = score > view.knob.unsqueeze(1)
+        carry = Carry(score, score.new_zeros(*score.shape, 0), torch.zeros_like(score), admitted)
+        return Decision(admitted, score, carry)
+
+    def release(
+        self, block: int, tokens: Tensor, carry: Carry, relaxation: Relaxation | None
+    ) -> Decision:
+        """None."""
+        return Decision(carry.decision, carry.score, carry)
+
+    def macs(self, block: int, dim: int) -> float:
+        """The drift's norm at the first block."""
+        return 0.0 if block else super().macs(block, dim)
 
 
 class CosineGate(ThresholdGate):

@@ -1,10 +1,13 @@
 """The learned gate: the threshold heuristic plus what a small network adds to its score."""
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from policy.gates.base import BlockView, Carry, Decision, Gate, Masks
+from policy.gates.heuristic import KeptThreshold
 from policy.relax import Relaxation
 from policy.signals import DRIFT_FLOOR, log_drift, neighbourhood
 
@@ -61,6 +64,11 @@ class LearnedGate(Gate):
         self.movement = nn.Linear(dim, rank, bias=False)
         self.admit = _network(NUM_SCALARS + 2 * rank, hidden)
         self.releases = nn.ModuleList(_network(1 + 2 * rank, hidden) for _ in range(depth - 1))
+
+    @cached_property
+    def heuristic(self) -> Gate:
+        """The threshold, with whose score this one begins."""
+        return KeptThreshold()
 
     def decide(self, view: BlockView) -> Decision:
         """Admit patches at the first block."""

@@ -1,12 +1,14 @@
 """A threshold that an agent steers: a few numbers per stream and frame, not one per token."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from datamodules.errors import RegateError
 from policy.budget import Calibration
-from policy.gates.base import BlockView, Decision, Masks
+from policy.gates.base import BlockView, Decision, Gate, Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.observation import FAR, SPAN, Memo, fields, observe
 from policy.state import GateState
@@ -77,6 +79,11 @@ class SteeredGate(ThresholdGate):
         self.register_buffer("target_knobs", torch.linspace(*self.knob_range, TABLE))
         self.register_buffer("target_spent", torch.linspace(0.0, -3.2, TABLE))
         self._steering: Tensor | None = None
+
+    @cached_property
+    def heuristic(self) -> Gate:
+        """The threshold that is steered, left alone."""
+        return ThresholdGate(masks=self.masks, offsets=self.offsets)
 
     def aim(self, calibration: Calibration) -> None:
         """Learn from the threshold's calibration which knob stands for which budget."""

@@ -1,11 +1,12 @@
 """From a budget to a knob, by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from datamodules.errors import RegateError
-from policy.budget import Calibration, check_budget
+from policy.budget import Calibration, Fallback, Verdict, check_budget
 
 TABLE = Calibration(spent=(0.1, 0.4, 0.8), knobs=(3.0, 1.0, -2.0), floor=0.08, source="12 clips")
 
@@ -69,3 +70,78 @@ def test_spent_must_ascend_from_above_zero(spent):
 def test_each_spent_needs_a_knob(spent, knobs):
     with pytest.raises(ValueError, match="one knob per spent"):
         Calibration(spent, knobs, floor=0.0)
+
+
+BETTER, EVEN = (-0.2, -0.1), (-0.1, 0.1)
+THEIRS = Calibration((0.1, 0.4, 0.8), (30.0, 10.0, -20.0), floor=0.05, paces=(0.5, 1.0, 1.0))
+
+
+def judged(*intervals):
+    """The table above, with a verdict for each of its points."""
+    verdicts = (
+        Verdict(budget, None if interval is None else sum(interval) / 2, interval)
+        for budget, interval in zip(TABLE.spent, intervals, strict=True)
+    )
+    return replace(TABLE, fallback=Fallback(THEIRS, tuple(verdicts), clips=9, groups=3))
+
+
+@pytest.mark.parametrize(
+    ("budget", "knob", "pace"),
+    [
+        (0.1, 30.0, 0.5),  # the threshold's own
+        (0.4, 1.0, 1.0),  # the gate's
+        (0.395, pytest.approx(1.0, abs=0.03), 1.0),  # as good as that point
+        (0.2, 20.0, 0.75),  # between the two: not shown
+        (0.6, pytest.approx(1 - 3 * 0.585, abs=0.01), 1.0),  # both beside it favour the gate
+        (1.0, -2.0, 1.0),
+    ],
+)
+def test_the_threshold_serves_where_the_gate_is_not_shown_to_be_better(budget, knob, pace):
+    table = judged(EVEN, BETTER, BETTER)
+    assert (table.knob(budget), table.pace(budget)) == (knob, pace)
+
+
+def test_no_interval_and_one_that_touches_zero_favour_nobody():
+    table = judged(None, (-0.1, 0.0), (-0.1, -1e-9))
+    assert [table.falls_back(budget) for budget in TABLE.spent] == [True, True, False]
+    assert not TABLE.falls_back(0.1)
+
+
+def test_a_budget_that_the_threshold_does_not_reach_is_the_gates():
+    table = judged(EVEN, EVEN, EVEN)
+    fallback = replace(table.fallback, calibration=Calibration((0.3,), (5.0,), floor=0.2))
+    assert replace(table, fallback=fallback).knob(0.1) == 3.0
+    assert replace(table, fallback=fallback).knob(0.4) == 5.0
+    with pytest.raises(RegateError, match=r"under this gate's floor of 0\.1 "):
+        replace(table, fallback=fallback).knob(0.05)
+
+
+def test_the_evidence_survives_json_and_older_tables_have_none():
+    table = judged(EVEN, None, BETTER)
+    assert Calibration.from_json(json.loads(json.dumps(table.to_json()))) == table
+    older = {key: value for key, value in TABLE.to_json().items() if key != "fallback"}
+    assert Calibration.from_json(older) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("intervals", "told"),
+    [
+        (
+            (EVEN, BETTER, BETTER),
+            "gumbel serves budgets around 0.4, 0.8, where over 9 calibration clips in 3 groups it "
+            "is closer to dense than the threshold, which serves the others",
+        ),
+        (
+            (EVEN, None, EVEN),
+            "the threshold serves every budget: over 9 calibration clips in 3 groups, gumbel is "
+            "nowhere closer to dense",
+        ),
+        (
+            (BETTER, BETTER, BETTER),
+            "gumbel serves every budget: over 9 calibration clips in 3 groups, it is closer to "
+            "dense than the threshold",
+        ),
+    ],
+)
+def test_people_are_told_who_serves_what(intervals, told):
+    assert judged(*intervals).fallback.told("gumbel") == told
