@@ -83,6 +83,7 @@ class World:
         price: Of each episode; None takes the one at which the threshold neither gains nor loses
             by spending a little more.
         calibration_clips: That knobs and prices are found on.
+        yardstick: Where they are known already; environments may share one.
 
     Raises:
         RegateError: If a value is outside its range, or the parts do not fit one another.
@@ -100,6 +101,7 @@ class World:
         budget: float | tuple[float, float] = (0.06, 0.6),
         price: float | None = None,
         calibration_clips: int = 12,
+        yardstick: Yardstick | None = None,
     ) -> None:
         self.backbone = _loaded(backbone) if isinstance(backbone, str) else backbone
         self.low, self.high = budget if isinstance(budget, tuple) else (budget, budget)
@@ -121,7 +123,7 @@ class World:
         self.gate = gate or make_gate(self.backbone, actions, groups)
         self.gate.to(self.backbone.mean.device).eval()
         self._dataset: ClipDataset | None = None
-        self._yardstick: Yardstick | None = None
+        self._yardstick = yardstick
         if gate is None:
             if self.gate.masks is Masks.PER_BLOCK:
                 frames = [clip.frames for clip in self._calibration()]

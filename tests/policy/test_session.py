@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from datamodules.errors import RegateError
 from policy.gates import (
     AlwaysRecompute,
     FrameSkipGate,
@@ -224,3 +225,48 @@ def test_every_execution_runs_under_autocast(family, make_backbone, make_frames,
 
     assert (logits - backbone.vit(frames[-1])).abs().max() < 0.5
     assert all(tensor.dtype == torch.float32 for tensor in session.state.caches.tensors())
+
+
+@pytest.mark.parametrize("execution", ["compact", "gathered", "masked"])
+def test_a_preview_shows_what_the_gate_will_see_and_changes_nothing(
+    execution, backbone, make_frames, monkeypatch
+):
+    seen, embedded = [], []
+    gate = ThresholdGate()
+    decide, embed = gate.decide, backbone.embed
+    monkeypatch.setattr(gate, "decide", lambda view: seen.append(view) or decide(view))
+    session = ReuseSession(backbone, gate, execution=execution)
+    plain = ReuseSession(backbone, ThresholdGate(), execution=execution)
+    session.knob = plain.knob = 0.5
+    for frame in make_frames(backbone, 4, streams=2):
+        expected = plain.step(frame)
+        if session.state is None:
+            session.step(frame)
+            continue
+        # Copied, because compact and gathered write into what a view shows.
+        view = session.preview(frame)
+        tokens, reference = view.tokens.clone(), view.reference.clone()
+        monkeypatch.setattr(backbone, "embed", lambda frames: embedded.append(frames))
+        result = session.step(frame)
+        monkeypatch.setattr(backbone, "embed", embed)
+        assert torch.equal(result.logits, expected.logits)
+        assert torch.equal(tokens, seen[-1].tokens)
+        # The reference has been replaced where the frame was recomputed.
+        kept = ~result.recompute[:, 0, 1:]
+        assert torch.equal(reference[kept], seen[-1].reference[kept])
+    assert not embedded, "what was previewed is not embedded again"
+
+
+def test_a_preview_is_not_kept_for_another_frame(backbone, make_frames):
+    session, plain = (ReuseSession(backbone, ThresholdGate()) for _ in range(2))
+    frames = make_frames(backbone, 3)
+    for other in (session, plain):
+        other.step(frames[0])
+    session.preview(frames[1])
+    assert torch.equal(session.step(frames[2]).logits, plain.step(frames[2]).logits)
+
+
+def test_a_preview_is_refused_like_a_frame(backbone):
+    session = ReuseSession(backbone, ThresholdGate())
+    with pytest.raises(RegateError, match="a frame for vit_tiny_patch16_224 must be"):
+        session.preview(torch.zeros(3, 5, 5))
