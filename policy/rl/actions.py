@@ -1,6 +1,6 @@
 """How an agent may act: what its action space is, and what the gate is told of an action."""
 
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,16 +16,6 @@ from policy.gates.steered import SteeredGate
 ActionKind = Literal["box", "discrete", "tokens"]
 LEVELS = 5
 """Of an offset in the discrete variant; the middle one is the threshold itself."""
-
-
-class Actions(Protocol):
-    """One kind of action."""
-
-    space: spaces.Space[Any]
-
-    def steering(self, actions: NDArray[Any]) -> Tensor:
-        """What ``gate.steer`` is told of a batch of actions [s, ...]."""
-        ...
 
 
 class BoxActions:
@@ -64,6 +54,9 @@ class TokenActions:
         return torch.from_numpy(np.asarray(actions, np.float32))
 
 
+Actions = BoxActions | DiscreteActions | TokenActions
+
+
 def make_gate(backbone: Backbone, kind: str, groups: int) -> SteeredGate:
     """The gate that a kind of action steers.
 
@@ -81,7 +74,7 @@ def make_gate(backbone: Backbone, kind: str, groups: int) -> SteeredGate:
 
 def make_actions(kind: str, gate: SteeredGate) -> Actions:
     """The action space of a gate."""
-    kinds: dict[str, type[BoxActions | DiscreteActions | TokenActions]] = {
+    kinds: dict[str, type[Actions]] = {
         "box": BoxActions,
         "discrete": DiscreteActions,
         "tokens": TokenActions,

@@ -1,6 +1,6 @@
 """``regate/TokenReuse-v0`` for many clips at a time, all through one backbone in one batch."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -123,12 +123,12 @@ class TokenReuseVectorEnv(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         if self._given:
             self._spent_up = True
             infos = self._with_masks(terms)
-            for stream in np.flatnonzero(ended):
-                self._add_info(infos, {"final_obs": observations[stream].copy()}, int(stream))
+            for stream in np.flatnonzero(ended).tolist():
+                self._add_info(infos, {"final_obs": observations[stream].copy()}, stream)
             return observations, infos
         final = observations
-        rngs = {int(stream): self._rngs[stream] for stream in np.flatnonzero(ended)}
-        drawn = {stream: self.world.draw(rng) for stream, rng in rngs.items()}
+        over = np.flatnonzero(ended).tolist()
+        drawn = {stream: self.world.draw(self._rngs[stream]) for stream in over}
         observations = self.simulation.restart(drawn)
         told = self._told()
         for stream in range(self.num_envs):
@@ -166,12 +166,12 @@ class TokenReuseVectorEnv(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         ]
 
 
-def observation_space(world: World) -> spaces.Box:
+def observation_space(world: World) -> spaces.Space[Observations]:
     """Every field within its range."""
     listed = world.gate.observation_fields
     low = np.array([entry.low for entry in listed], dtype=np.float32)
     high = np.array([entry.high for entry in listed], dtype=np.float32)
-    return spaces.Box(low, high, dtype=np.float32)
+    return cast(spaces.Space[Observations], spaces.Box(low, high, dtype=np.float32))
 
 
 def reset_info(simulation: Simulation, stream: int) -> dict[str, Any]:
