@@ -53,12 +53,28 @@ class Fallback:
 
     def favours(self, budget: float) -> bool:
         """Whether the gate is better at a budget: at its point, or at both beside it."""
-        at = [v for v in self.verdicts if abs(v.budget / budget - 1) <= SAME_POINT]
-        if at:
-            return min(at, key=lambda verdict: abs(verdict.budget - budget)).favours
+        at = self._at(budget)
+        if at is not None:
+            return at.favours
         below = [verdict for verdict in self.verdicts if verdict.budget < budget][-1:]
         above = [verdict for verdict in self.verdicts if verdict.budget > budget][:1]
         return all(verdict.favours for verdict in below + above)
+
+    def _at(self, budget: float) -> Verdict | None:
+        """The verdict at a budget's own point; None between two points."""
+        near = [v for v in self.verdicts if abs(v.budget / budget - 1) <= SAME_POINT]
+        return min(near, key=lambda verdict: abs(verdict.budget - budget), default=None)
+
+    def why(self, budget: float) -> str:
+        """The evidence at a budget, for a note."""
+        at = self._at(budget)
+        over = f"over {self.clips} calibration clips in {self.groups} groups"
+        if at is None:
+            return f"between calibrated points not all of which favour it {over}"
+        if at.difference is None or at.interval is None:
+            return f"no interval of the difference {over}"
+        low, high = at.interval
+        return f"KL {at.difference:+.3g} [{low:+.3g}, {high:+.3g}] beside it {over}"
 
     def told(self, gate: str) -> str:
         """Who serves which budgets and why, for people.

@@ -142,18 +142,24 @@ def _search(
     return measured
 
 
-def spread_clips(data: ClipDataModule, count: int) -> list[Clip]:
-    """As many calibration clips or all, spread over the split.
+def spread_places(data: ClipDataModule, count: int) -> list[int]:
+    """Places of as many calibration clips or all, spread over the split.
 
     Raises:
         RegateError: If the split is empty.
     """
-    dataset = data.dataset("calibration")
-    if not len(dataset):
+    total = len(data.dataset("calibration"))
+    if not total:
         raise RegateError(f"{data.name} has no calibration clips: give it more videos")
     # Even steps through the split: neighbouring clips often show one scene.
-    picks = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
-    return [dataset[int(index)] for index in picks]
+    places = np.unique(np.linspace(0, total - 1, min(count, total)).round())
+    return [int(place) for place in places]
+
+
+def spread_clips(data: ClipDataModule, count: int) -> list[Clip]:
+    """The calibration clips at ``spread_places``."""
+    dataset = data.dataset("calibration")
+    return [dataset[place] for place in spread_places(data, count)]
 
 
 def spent_per_clip(

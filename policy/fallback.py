@@ -5,7 +5,7 @@ calibration videos, each at the settings that its own calibration found, and whe
 shown to be closer to dense the threshold serves in its place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,9 @@ from datamodules.records import Clip
 from policy.budget import Calibration, Fallback, Verdict
 from policy.calibration import calibrate
 from policy.compare.bootstrap import resample_counts, why_no_interval
-from policy.compare.curve import Curve, resampled_curve
+from policy.compare.curve import resampled_curve
 from policy.compare.estimate import estimates
-from policy.compare.records import Sweep
+from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
 from policy.gates.base import Gate, Masks, Setting
 from policy.gates.heuristic import ThresholdGate
@@ -34,7 +34,7 @@ def with_fallback(
     backbone: Backbone,
     gate: Gate,
     clips: Sequence[Clip],
-    judged: Sequence[Clip],
+    judged: Iterable[Clip],
     table: Calibration,
     budgets: Sequence[float] = (),
     advance: Callable[[], None] = lambda: None,
@@ -50,7 +50,7 @@ def with_fallback(
         gate: A heuristic, which contains no other, is left as it is.
         clips: Calibration clips that the heuristic's knobs and paces are found on: those of the
             gate's.
-        judged: Clips that both are compared on.
+        judged: Clips that both are compared on, asked for one by one.
         table: Of the gate, paced or not; the heuristic is paced if it is.
         budgets: Asked for, beside the grid.
         advance: Called after each of the ``judged`` clips.
@@ -61,13 +61,11 @@ def with_fallback(
     if gate.heuristic is None:
         return table
     theirs = heuristic_calibration(backbone, gate.heuristic, clips, table, budgets)
-    ours, their = _curves(backbone, gate, table, gate.heuristic, theirs, judged, advance)
-    verdicts = []
-    for budget in table.spent:
-        found = estimates(ours.at(np.log(budget)) - their.at(np.log(budget)), ["kl"])["kl"]
-        verdicts.append(Verdict(budget, found.value, found.interval))
-    groups = len({clip.group for clip in judged})
-    return replace(table, fallback=Fallback(theirs, tuple(verdicts), len(judged), groups))
+    settings = _settings(gate, table), _settings(gate.heuristic, theirs)
+    ours, their = _swept(backbone, settings, judged, advance)
+    found = verdicts(ours, their, table.spent)
+    fallback = Fallback(theirs, found, len(ours.clips), len(set(ours.groups)))
+    return replace(table, fallback=fallback)
 
 
 def heuristic_calibration(
@@ -95,32 +93,23 @@ def heuristic_calibration(
     return with_paces(backbone, alone, clips, plain) if table.paces else plain
 
 
-def _curves(
-    backbone: Backbone,
-    gate: Gate,
-    ours: Calibration,
-    heuristic: Gate,
-    theirs: Calibration,
-    clips: Sequence[Clip],
-    advance: Callable[[], None],
-) -> tuple[Curve, Curve]:
-    """KL against MACs of both over the same clips, in the same resamples."""
-    settings = [_settings(gate, ours), _settings(heuristic, theirs)]
-    swept: list[list[SweptClip]] = [[], []]
-    for clip in clips:
-        frames, dense = backbone.normalize(clip.frames), dense_reference(backbone, clip)
-        for its, found in zip(settings, swept, strict=True):
-            whole = sweep_settings(backbone, its, frames, dense)
-            found.append(replace(whole, logits=whole.logits[:0]))  # outputs need the memory
-        advance()
-    groups = [clip.group for clip in clips]
-    counts = resample_counts(groups, 0 if why_no_interval(groups) else RESAMPLES, SEED)
-    macs = BackboneMacs.of(backbone).dense
-    curves = [
-        resampled_curve(_sweep(its, found, clips, macs), ["kl"], counts)
-        for its, found in zip(settings, swept, strict=True)
-    ]
-    return curves[0], curves[1]
+def verdicts(ours: Sweep, theirs: Sweep, budgets: Sequence[float]) -> tuple[Verdict, ...]:
+    """A gate minus its heuristic at each budget, read off their curves in the same resamples.
+
+    Args:
+        ours: Of the gate.
+        theirs: Of the heuristic, over the same clips.
+        budgets: Fractions of the dense frame's MACs.
+    """
+    resamples = 0 if why_no_interval(ours.groups) else RESAMPLES
+    counts = resample_counts(ours.groups, resamples, SEED)
+    gate, heuristic = (resampled_curve(sweep, ["kl"], counts) for sweep in (ours, theirs))
+    found = []
+    for budget in budgets:
+        difference = gate.at(np.log(budget)) - heuristic.at(np.log(budget))
+        kl = estimates(difference, ["kl"])["kl"]
+        found.append(Verdict(budget, kl.value, kl.interval))
+    return tuple(found)
 
 
 def _settings(gate: Gate, table: Calibration) -> list[Setting]:
@@ -128,18 +117,47 @@ def _settings(gate: Gate, table: Calibration) -> list[Setting]:
     return [Setting(gate, knob, pace) for knob, pace in zip(table.knobs, paces, strict=True)]
 
 
-def _sweep(
-    settings: Sequence[Setting], swept: Sequence[SweptClip], clips: Sequence[Clip], macs: float
-) -> Sweep:
-    return Sweep(
-        policy=settings[0].gate.name,
-        seed=0,
-        knobs=np.array([setting.knob for setting in settings]),
-        spent=np.stack([clip.spent[1:].mean(0).cpu().numpy() for clip in swept]),
-        spent_with_first=np.stack([clip.spent.mean(0).cpu().numpy() for clip in swept]),
-        metrics={"kl": np.stack([clip.metrics["kl"].cpu().double().numpy() for clip in swept])},
-        over_frames={},
-        dense_macs=macs,
-        clips=tuple(clip.name for clip in clips),
-        groups=tuple(clip.group for clip in clips),
-    )
+def _swept(
+    backbone: Backbone,
+    settings: tuple[list[Setting], list[Setting]],
+    clips: Iterable[Clip],
+    advance: Callable[[], None],
+) -> tuple[Sweep, Sweep]:
+    """Spent and KL of two gates over the same clips, one clip in memory at a time."""
+    names, groups = [], []
+    rows: tuple[list[_Row], list[_Row]] = ([], [])
+    for clip in clips:
+        names.append(clip.name)
+        groups.append(clip.group)
+        frames, dense = backbone.normalize(clip.frames), dense_reference(backbone, clip)
+        for its, found in zip(settings, rows, strict=True):
+            found.append(_row(sweep_settings(backbone, its, frames, dense)))
+        advance()
+    macs = BackboneMacs.of(backbone).dense
+
+    def sweep(its: list[Setting], found: list[_Row]) -> Sweep:
+        spent, spent_with_first, kl = (np.stack(column) for column in zip(*found, strict=True))
+        return Sweep(
+            policy=its[0].gate.name,
+            seed=0,
+            knobs=np.array([setting.knob for setting in its]),
+            spent=spent,
+            spent_with_first=spent_with_first,
+            metrics={"kl": kl},
+            over_frames={},
+            dense_macs=macs,
+            clips=tuple(names),
+            groups=tuple(groups),
+        )
+
+    return sweep(settings[0], rows[0]), sweep(settings[1], rows[1])
+
+
+_Row = tuple[FloatArray, FloatArray, FloatArray]
+
+
+def _row(swept: SweptClip) -> _Row:
+    """Spent without and with the first frame, and KL, each [k]."""
+    spent = swept.spent.cpu()
+    kl = swept.metrics["kl"].cpu().double()
+    return spent[1:].mean(0).numpy(), spent.mean(0).numpy(), kl.numpy()

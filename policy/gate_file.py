@@ -72,7 +72,8 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
     """Read a gate for a backbone, ready to serve.
 
     Warns:
-        RegateWarning: If the backbone's frames are not like those that it was calibrated on.
+        RegateWarning: If the backbone's frames are not like those that it was calibrated on, or
+            the threshold serves some of its budgets.
 
     Raises:
         RegateError: If the file is absent, damaged, no gate file, of a newer schema, of another
@@ -94,6 +95,7 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
         gate.knob = float(metadata["knob"])
     if metadata.get("calibration") is not None:
         gate.calibration = Calibration.from_json(metadata["calibration"])
+        _warn_of_fallback(path, gate)
     gate.requires_grad_(False)
     return gate.to(backbone.mean.device).eval()
 
@@ -236,6 +238,12 @@ def _warn_of_other_frames(
             RegateWarning,
             stacklevel=3,
         )
+
+
+def _warn_of_fallback(path: str | os.PathLike[str], gate: Gate) -> None:
+    fallback = gate.calibration.fallback if gate.calibration else None
+    if fallback is not None and not all(verdict.favours for verdict in fallback.verdicts):
+        warnings.warn(f"{path}: {fallback.told(gate.name)}", RegateWarning, stacklevel=3)
 
 
 def _listed(settings: dict[str, Any], names: list[str]) -> str:

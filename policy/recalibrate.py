@@ -10,9 +10,10 @@ from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate, spread_clips
+from policy.budget_table import budget_table
+from policy.calibration import spread_clips, spread_places
+from policy.fallback import JUDGED_CLIPS
 from policy.gate_file import read_metadata, save_gate
-from policy.pacing import with_paces
 from policy.provenance import command
 from policy.serving.opening import open_gate
 
@@ -29,6 +30,7 @@ def recalibrate(
     budgets: list[float] | None = None,
     clips: int = 12,
     paced: bool = True,
+    fallback: bool = True,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     device: str = "cpu",
 ) -> Path:
@@ -47,6 +49,8 @@ def recalibrate(
         budgets: That must be met to 1 %, beside a grid; 0.1,0.2,0.35,0.5 by default.
         clips: Of the calibration split, at most.
         paced: Whether frames may be skipped where that stays closer to dense.
+        fallback: Compare a learned gate with the threshold on the whole calibration split (64
+            clips at most), and serve the threshold where the gate is not found to be better.
         preprocessing: What happens to an image first; by default as the gate file says.
         device: As torch names it.
 
@@ -70,14 +74,14 @@ def recalibrate(
         model, built = open_gate(gate, backbone, weights, preprocessing, device)
     data.resize_crop = model.resize_crop
     shown = spread_clips(data, clips)
-    frames = [clip.frames for clip in shown]
-    table = calibrate(model, built, frames, asked, f"{data.name}, {len(shown)} calibration clips")
-    if paced and built.decides_per_token:
-        table = with_paces(model, built, shown, table)
+    judged = spread_places(data, JUDGED_CLIPS) if fallback else []
+    _, table = budget_table(model, built, data, shown, asked, paced, judged)
     built.calibration = table
     made_by = [read_metadata(gate)["command"]] if from_file else []
     save_gate(path, built, model, " && ".join([*made_by, command()]))
     print(_told(table, asked))
+    if table.fallback is not None:
+        print(table.fallback.told(built.name))
     print(f"gate: {path} ({table.source})")
     return path
 
@@ -87,7 +91,8 @@ def _told(table: Calibration, asked: list[float]) -> str:
     lines = ["budget  knob    pace"]
     for budget in asked:
         if table.reaches(budget):
-            lines.append(f"{budget:<7g} {table.knob(budget):<7.3f} {table.pace(budget):.2f}")
+            line = f"{budget:<7g} {table.knob(budget):<7.3f} {table.pace(budget):.2f}"
+            lines.append(line + ("  threshold" if table.falls_back(budget) else ""))
         else:
             lines.append(f"{budget:<7g} under the floor of {table.lowest:.3g}")
     return "\n".join(lines)

@@ -25,6 +25,8 @@ def legend_lines(results: Results) -> list[str]:
         lines.append(
             "~ interpolated: the frozen knob's realised spent is more than 2 % off the budget."
         )
+    if any(row.fallback for row in results.rows):
+        lines.append("† the threshold serves there, in all seeds or some, as the gate file says.")
     if meta.get("no_accuracy"):
         lines.append(f"Accuracy is left out: {meta['no_accuracy']}.")
     return lines + list(dict.fromkeys(f"{r.policy}: {r.note}" for r in results.rows if r.note))

@@ -102,6 +102,8 @@ class Operating:
         ms_p50: Median latency of one frame in milliseconds; None if not timed.
         ms_p95: 95th percentile of the latency in milliseconds; None if not timed.
         state_bytes: Bytes cached per stream; None if not measured.
+        fallback: Whether the threshold serves there in a gate's place, 0 or 1; between them for a
+            mean over seeds.
         notes: Sentences for the report, such as why a knob could not be found.
     """
 
@@ -115,4 +117,5 @@ class Operating:
     state_bytes: int | None = None
     pace: float = 1.0
     column: int = 0
+    fallback: float = 0.0
     notes: tuple[str, ...] = field(default=())

@@ -41,7 +41,8 @@ class Row:
         state_bytes: Bytes cached per stream.
         interpolated: True if ``spent`` is more than 2 % off the budget, so that the metrics
             rest on interpolation between knobs and not on the frozen one.
-        note: Why something is missing, or None.
+        fallback: Share of the policy's gate files (its seeds) that serve the threshold there.
+        note: Why something is missing or falls back, or None.
     """
 
     policy: str
@@ -57,6 +58,7 @@ class Row:
     ms_p95: float | None
     state_bytes: int | None
     interpolated: bool
+    fallback: float
     note: str | None
 
 

@@ -66,6 +66,7 @@ def _row(
             and abs(spent / budget - 1) > MATCHED_WITHIN
             and bool(curve.reaches(math.log(budget))[0])
         ),
+        fallback=measured.fallback if measured else 0.0,
         note="; ".join(notes) or None,
     )
 
@@ -106,6 +107,7 @@ def _measured(
         ms_p50=_mean([entry.ms_p50 for entry in found]),
         ms_p95=_mean([entry.ms_p95 for entry in found]),
         state_bytes=None if state is None else round(state),
+        fallback=float(np.mean([entry.fallback for entry in found])),
         notes=tuple(dict.fromkeys(note for entry in found for note in entry.notes)),
     )
 

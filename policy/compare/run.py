@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor
 
 from backbones.loading import load_backbone
@@ -31,6 +31,7 @@ from policy.compare.timing import Timed, latencies
 from policy.device import open_device
 from policy.gate_file import read_metadata
 from policy.policies import DENSE, HEURISTICS, LEARNED, PACED
+from policy.progress import progress
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
 
@@ -50,6 +51,7 @@ def compare(
     seed: int = 0,
     device: str = "cpu",
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+    fallback: bool = True,
 ) -> Results:
     """Compare policies on videos, each at the same compute.
 
@@ -73,6 +75,8 @@ def compare(
         seed: Of the bootstrap.
         device: cpu, cuda, cuda:1, ...
         preprocessing: What happens to a frame first; the model's own by default.
+        fallback: Let paced gates serve the threshold where their files say so, as they are served;
+            false shows what each gate does by itself.
 
     Raises:
         RegateError: If an argument does not fit; nothing is written then.
@@ -93,12 +97,12 @@ def compare(
     no_accuracy = why_no_accuracy(data.class_names, model)
     clips = spread_clips(data, calibration_clips)
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
-    with _progress() as progress:
+    with progress() as bar:
         found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
-        plans = _calibrated(model, found, clips, budgets, progress)
-        runs = _swept(model, plans, test, no_accuracy is None, progress)
+        plans = _calibrated(model, found, clips, budgets, fallback, bar)
+        runs = _swept(model, plans, test, no_accuracy is None, bar)
         measured = [point for run in runs for point in operating_points(run, budgets)]
-        operating = _timed(model, measured, _first_frames(test, timed_frames), progress)
+        operating = _timed(model, measured, _first_frames(test, timed_frames), bar)
     results = compare_sweeps(
         [run.sweep for run in runs],
         operating,
@@ -136,29 +140,30 @@ def _calibrated(
     found: Sequence[Entry],
     clips: Sequence[Clip],
     budgets: Sequence[float],
-    progress: Progress,
+    fallback: bool,
+    bar: Progress,
 ) -> list[Plan]:
-    task = progress.add_task("calibrating", total=len(found))
+    task = bar.add_task("calibrating", total=len(found))
     plans = []
     for entry in found:
-        progress.update(task, description=f"calibrating {entry.policy}")
-        plans.append(plan(model, entry, clips, budgets))
-        progress.advance(task)
-    progress.update(task, description="calibrated")
+        bar.update(task, description=f"calibrating {entry.policy}")
+        plans.append(plan(model, entry, clips, budgets, fallback))
+        bar.advance(task)
+    bar.update(task, description="calibrated")
     return plans
 
 
 def _swept(
-    model: Backbone, plans: Sequence[Plan], test: ClipDataset, labelled: bool, progress: Progress
+    model: Backbone, plans: Sequence[Plan], test: ClipDataset, labelled: bool, bar: Progress
 ) -> list[Run]:
     """Every policy over every test clip, clip by clip: the dense outputs of one are in memory."""
     clips = (test[index] for index in range(len(test)))
-    task = progress.add_task("sweeping", total=len(test) * len(plans))
+    task = bar.add_task("sweeping", total=len(test) * len(plans))
     swept: list[list[ClipSweep]] = [[] for _ in plans]
     for reference in references(model, clips, labelled):
         for planned, its in zip(plans, swept, strict=True):
-            its.append(sweep(model, planned.entry, planned.knobs, reference, planned.paces))
-            progress.advance(task)
+            its.append(sweep(model, planned.entry, planned.settings, reference))
+            bar.advance(task)
     return [
         Run(planned, gather(model, planned.entry, planned.knobs, its), its[0].state_bytes)
         for planned, its in zip(plans, swept, strict=True)
@@ -169,17 +174,17 @@ def _timed(
     model: Backbone,
     measured: Sequence[tuple[Operating, Timed]],
     clips: Sequence[Tensor],
-    progress: Progress,
+    bar: Progress,
 ) -> list[Operating]:
     """Add to each operating point how long a frame takes; nothing where there are no clips."""
     if not clips:
         return [operating for operating, _ in measured]
-    task = progress.add_task("timing", total=sum(map(len, clips)))
+    task = bar.add_task("timing", total=sum(map(len, clips)))
     times = latencies(
         model,
         [timed for _, timed in measured],
         [model.normalize(clip) for clip in clips],
-        lambda: progress.advance(task),
+        lambda: bar.advance(task),
     )
     return [
         replace(operating, ms_p50=p50, ms_p95=p95)
@@ -196,13 +201,3 @@ def _first_frames(test: ClipDataset, count: int) -> list[Tensor]:
         clips.append(test[index].frames[: count + 1])
         count -= len(clips[-1]) - 1
     return clips
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        transient=True,
-    )

@@ -1,7 +1,7 @@
 """One policy through a comparison: its knobs, what they gave, and where the budgets lie."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from policy.calibration import calibrate, targets
 from policy.compare.policies import Entry
 from policy.compare.records import Operating, Sweep
 from policy.compare.timing import Timed
+from policy.fallback import heuristic_calibration
+from policy.gates.base import Setting
 from policy.pacing import with_paces
 from policy.policies import DENSE
 
@@ -30,6 +32,16 @@ class Plan:
     targets: tuple[float, ...] = ()
     """The budget that each setting is calibrated for."""
 
+    @property
+    def settings(self) -> list[Setting]:
+        """What is swept: the policy's gate, or at some budgets the threshold in its place."""
+        gate, table = self.entry.gate, self.calibration
+        gates = [
+            gate.heuristic or gate if table is not None and table.falls_back(target) else gate
+            for target in self.targets or (1.0,)
+        ]
+        return [Setting(*each) for each in zip(gates, self.knobs, self.paces, strict=True)]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -40,7 +52,13 @@ class Run:
     state_bytes: int
 
 
-def plan(model: Backbone, entry: Entry, clips: Sequence[Clip], budgets: Sequence[float]) -> Plan:
+def plan(
+    model: Backbone,
+    entry: Entry,
+    clips: Sequence[Clip],
+    budgets: Sequence[float],
+    fallback: bool = True,
+) -> Plan:
     """Calibrate a policy, and choose the knobs of its curve.
 
     Args:
@@ -48,6 +66,7 @@ def plan(model: Backbone, entry: Entry, clips: Sequence[Clip], budgets: Sequence
         entry: The policy.
         clips: Calibration clips.
         budgets: Each gets a knob of its own.
+        fallback: Let a paced gate serve the threshold where its file says so, as it is served.
     """
     if entry.gate.knob_range is None:
         return Plan(entry, None, (0.0,))
@@ -56,6 +75,11 @@ def plan(model: Backbone, entry: Entry, clips: Sequence[Clip], budgets: Sequence
     calibration = calibrate(model, entry.gate, frames, budgets, upto=upto)
     if entry.paced:
         calibration = with_paces(model, entry.gate, clips, calibration)
+        filed = entry.gate.calibration.fallback if entry.gate.calibration else None
+        if fallback and filed is not None and entry.gate.heuristic is not None:
+            heuristic, table = entry.gate.heuristic, calibration
+            theirs = heuristic_calibration(model, heuristic, clips, table, budgets, upto)
+            calibration = replace(table, fallback=replace(filed, calibration=theirs))
     # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
     # that were found, of which two may serve one target.
     wanted = tuple(
@@ -69,36 +93,35 @@ def operating_points(run: Run, budgets: Sequence[float]) -> list[tuple[Operating
     """What a policy really spent at its calibrated knobs, and how to time it there."""
     calibration = run.plan.calibration
     if calibration is None:
-        return [_at(run, None, 0, 0.0, 1.0)]
+        return [_at(run, None, 0)]
     targets = np.log(run.plan.targets)
     return [
         # Not by the knob: at another pace the same one serves another budget.
-        _at(
-            run,
-            budget,
-            int(np.abs(targets - np.log(budget)).argmin()),
-            calibration.knob(budget),
-            calibration.pace(budget),
-        )
+        _at(run, budget, int(np.abs(targets - np.log(budget)).argmin()))
         for budget in budgets
         if calibration.reaches(budget)
     ]
 
 
-def _at(
-    run: Run, budget: float | None, column: int, knob: float, pace: float
-) -> tuple[Operating, Timed]:
+def _at(run: Run, budget: float | None, column: int) -> tuple[Operating, Timed]:
     """One budget; the sweep has a column calibrated for exactly that."""
-    entry = run.plan.entry
+    entry, setting = run.plan.entry, run.plan.settings[column]
+    filed = run.plan.calibration.fallback if run.plan.calibration else None
+    falls_back = setting.gate is not entry.gate
+    notes: tuple[str, ...] = ()
+    if filed is not None and budget is not None and falls_back:
+        notes = (f"its file serves the threshold at {budget:g}: {filed.why(budget)}",)
     operating = Operating(
         policy=entry.policy,
         budget=budget,
-        knob=None if budget is None else knob,
-        pace=pace,
+        knob=None if budget is None else setting.knob,
+        pace=setting.pace,
         column=column,
         spent=float(run.sweep.spent[:, column].mean()),
         spent_with_first=float(run.sweep.spent_with_first[:, column].mean()),
         state_bytes=0 if entry.policy == DENSE else run.state_bytes,
+        fallback=float(falls_back),
+        notes=notes,
     )
-    gate = None if entry.policy == DENSE else entry.gate
-    return operating, Timed(entry.policy, budget, gate, knob, pace)
+    gate = None if entry.policy == DENSE else setting.gate
+    return operating, Timed(entry.policy, budget, gate, setting.knob, setting.pace)

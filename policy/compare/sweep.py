@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from backbones.vit import Backbone
@@ -13,7 +12,8 @@ from datamodules.records import Clip
 from policy.compare.policies import Entry
 from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
-from policy.quality import DenseClip, dense_reference, sweep_clip
+from policy.gates.base import Setting
+from policy.quality import DenseClip, dense_reference, sweep_settings
 
 
 @dataclass(frozen=True)
@@ -76,32 +76,21 @@ def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Ite
 def sweep(
     backbone: Backbone,
     entry: Entry,
-    knobs: Sequence[float],
+    settings: Sequence[Setting],
     reference: Reference,
-    paces: Sequence[float] = (1.0,),
 ) -> ClipSweep:
     """Run one policy over one clip at all its settings.
 
     Args:
         backbone: The frozen model.
         entry: The policy.
-        knobs: Its calibrated knobs; one value, which is not read, for a policy without a knob.
+        settings: Its own; one, of which the knob is not read, for a policy without a knob.
         reference: The clip.
-        paces: Share of frames looked at, one per knob or one for all.
     """
-    tensor = torch.tensor(knobs, dtype=torch.float32, device=backbone.mean.device)
     clip = reference.clip
-    swept = sweep_clip(
-        backbone,
-        entry.gate,
-        backbone.normalize(clip.frames),
-        reference.dense,
-        tensor,
-        reference.labels,
-        entry.seed,
-        # One number where all are alike, so that a frame is held or embedded for all at once.
-        paces[0] if len(set(paces)) == 1 else torch.tensor(paces, dtype=torch.float64),
-    )
+    frames = backbone.normalize(clip.frames)
+    dense, labels = reference.dense, reference.labels
+    swept = sweep_settings(backbone, settings, frames, dense, labels, entry.seed)
     return ClipSweep(
         name=clip.name,
         group=clip.group,

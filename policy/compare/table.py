@@ -71,7 +71,7 @@ def _table(results: Results, columns: Sequence[Column]) -> Table:
             mark = "* " if row.policy == best else "  "
             table.add_row(
                 asked if index == 0 else "",
-                mark + row.policy,
+                mark + row.policy + (" †" if row.fallback else ""),
                 *(column.cell(row) for column in columns),
                 style=_style(row, row.policy == best),
             )

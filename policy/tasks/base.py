@@ -16,15 +16,16 @@ from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
 from policy.budget import Calibration, check_budget
-from policy.calibration import calibrate, spread_clips
+from policy.budget_table import budget_table
+from policy.calibration import calibrate, spread_clips, spread_places
+from policy.fallback import JUDGED_CLIPS
 from policy.gate_file import calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
 from policy.lightning.best import load_best
 from policy.lightning.hparams import announce
-from policy.pacing import with_paces
 from policy.provenance import command
-from policy.quality import DenseClip, SweptClip, dense_reference, sweep_clip
+from policy.quality import DenseClip, SweptClip, dense_reference, sweep_clip, sweep_settings
 from policy.tasks.schedule import check_has_end
 
 GATE_FILE = "gate.safetensors"
@@ -48,6 +49,8 @@ class ReuseTask(LightningModule):
         calibration_clips: Clips of the calibration split that the knobs are found on.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
         preprocessing: What happens to an image first; the model's own by default.
+        fallback: Compare the gate, at the end, with the threshold on the calibration split (64
+            clips at most); where it is not better, its file serves the threshold.
 
     Raises:
         RegateError: If the budget is outside (0, 1], or the backbone cannot be loaded.
@@ -64,6 +67,7 @@ class ReuseTask(LightningModule):
         calibration_clips: int = 12,
         budget: float = 0.2,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+        fallback: bool = True,
     ) -> None:
         super().__init__()
         check_budget(budget)
@@ -71,6 +75,7 @@ class ReuseTask(LightningModule):
         # Checkpoints hold the gate alone: the backbone is frozen and known by its fingerprint.
         self.strict_loading = False
         self.calibration_clips = calibration_clips
+        self.fallback = fallback
         self.backbone = load_backbone(backbone, weights, preprocessing=preprocessing)
         self.gate = self.new_gate()
         self.run_name = f"{backbone}/{self.gate.name}"
@@ -234,19 +239,20 @@ class ReuseTask(LightningModule):
         self.gate.knob = plain.knob(max(self.budget, plain.lowest))
         save_gate(path, self.gate, self.backbone, " && ".join(self._commands))
         size = path.stat().st_size / 1000
-        print(f"gate: {path} ({size:.1f} kB, budgets {self.gate.calibration.lowest:.3f} to 1)")
+        table = self.gate.calibration
+        print(f"gate: {path} ({size:.1f} kB, budgets {table.lowest:.3f} to 1)")
+        if table.fallback is not None:
+            print(table.fallback.told(self.gate.name))
 
     def _served(self, batch: ClipBatch) -> Iterator[tuple[SweptClip, DenseClip]]:
         """Each clip of a batch at ``budget``, as the exported gate would serve it."""
         if self.gate.calibration is None:
             self.gate.calibration = self._calibration_of_run() or self._calibrated(self.data)[1]
-        knob = torch.tensor([self.gate.calibration.knob(self.budget)], device=self.device)
-        pace = self.gate.calibration.pace(self.budget)
+        setting = self.gate.setting(self.budget)
         for clip in batch.clips():
             normalised = self.backbone.normalize(clip.frames)
             dense = dense_reference(self.backbone, clip)
-            swept = sweep_clip(self.backbone, self.gate, normalised, dense, knob, paces=pace)
-            yield swept, dense
+            yield sweep_settings(self.backbone, [setting], normalised, dense), dense
 
     def _calibration_of_run(self) -> Calibration | None:
         """That in the run's gate file, if it holds this very gate on such frames.
@@ -265,12 +271,11 @@ class ReuseTask(LightningModule):
         return gate.calibration if same else None
 
     def _calibrated(self, data: ClipDataModule) -> tuple[Calibration, Calibration]:
-        """Looking at every frame, and at the pace that keeps closest to dense per budget."""
+        """Looking at every frame, and as its file is served."""
         clips = spread_clips(data, self.calibration_clips)
-        source = f"{data.name}, {len(clips)} calibration clips"
-        frames = [clip.frames for clip in clips]
-        plain = calibrate(self.backbone, self.gate, frames, (*READ_AT, self.budget), source)
-        return plain, with_paces(self.backbone, self.gate, clips, plain)
+        judged = spread_places(data, JUDGED_CLIPS) if self.fallback else []
+        budgets = (*READ_AT, self.budget)
+        return budget_table(self.backbone, self.gate, data, clips, budgets, judged=judged)
 
     def _mean_curve(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Mean over the clips of all processes, by ascending spent, each float64 [k]."""

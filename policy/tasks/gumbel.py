@@ -52,6 +52,7 @@ class GumbelTask(ReuseTask):
         dual_rate: Step of the log price per batch, for a relative excess of 1.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
         preprocessing: What happens to an image first; the model's own by default.
+        fallback: Let the file serve the threshold where the gate is not found to be better.
 
     Raises:
         RegateError: If a value is outside its range, or the backbone cannot be loaded.
@@ -78,6 +79,7 @@ class GumbelTask(ReuseTask):
         dual_rate: float = 0.05,
         budget: float = 0.2,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+        fallback: bool = True,
     ) -> None:
         _check_ends("budget_range", budget_range, most=1.0, ascending=True)
         _check_ends("temperature", temperature)
@@ -90,7 +92,7 @@ class GumbelTask(ReuseTask):
         ):
             if value < 0:
                 raise RegateError(f"{name} must be 0 or more, got {value:g}")
-        super().__init__(backbone, weights, calibration_clips, budget, preprocessing)
+        super().__init__(backbone, weights, calibration_clips, budget, preprocessing, fallback)
         self.save_hyperparameters()
         self.learning_rate = learning_rate
         self.temperature = temperature

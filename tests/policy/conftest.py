@@ -157,6 +157,7 @@ def gumbel(root):
     settings = {
         "model.weights": "random",
         "model.calibration_clips": 4,
+        "model.fallback": "false",
         "data.num_frames": 4,
         "data.train_clips": 8,
         "data.calibration_clips": 4,

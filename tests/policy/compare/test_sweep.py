@@ -8,6 +8,7 @@ from datamodules.errors import RegateError
 from datamodules.records import Clip
 from policy.compare.policies import Entry
 from policy.compare.sweep import gather, references, sweep
+from policy.gates.base import Setting
 from policy.policies import build_gate
 from policy.quality import dense_clip, kl_to_dense, sweep_clip
 
@@ -39,7 +40,7 @@ def test_the_reference_of_a_disturbed_clip_is_what_the_model_says_of_the_clean_o
 
     (reference,) = references(backbone, [disturbed], labelled=False)
     dense = Entry("dense", build_gate("always"), seed=0, learned=False)
-    kept = sweep(backbone, dense, [0.0], reference)
+    kept = sweep(backbone, dense, [Setting(dense.gate, 0.0)], reference)
 
     expected = backbone(backbone.normalize(clean))
     assert torch.allclose(reference.dense.logits, expected, atol=1e-5)
@@ -75,7 +76,7 @@ def test_no_clips_and_clips_of_one_frame_are_refused(backbone):
 def swept(backbone, entry, knobs, clips, labelled=False):
     """A policy over all clips, and what was kept of each."""
     kept = [
-        sweep(backbone, entry, knobs, reference)
+        sweep(backbone, entry, [Setting(entry.gate, knob) for knob in knobs], reference)
         for reference in references(backbone, clips, labelled)
     ]
     return gather(backbone, entry, knobs, kept), kept
