@@ -19,7 +19,7 @@ from policy.budget import Calibration
 from policy.gates.base import Gate, Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.gates.steered import SteeredGate
+from policy.gates.selective import SelectiveGate
 from policy.policies import HEURISTICS, LEARNED, build_gate
 from policy.provenance import command, commit
 from policy.rl.actor_critic import Actor
@@ -143,20 +143,18 @@ def calibrated_on(metadata: Metadata) -> Preprocessing:
 
 def _settings(gate: Gate) -> dict[str, Any]:
     if isinstance(gate, LearnedGate):
-        return {key: getattr(gate, key) for key in ("dim", "depth", "rank", "hidden")}
-    if isinstance(gate, SteeredGate):
-        return _settings_of_steered(gate)
+        settings = {key: getattr(gate, key) for key in ("dim", "depth", "rank", "hidden")}
+        return settings | {"releases": len(gate.releases) > 0}
+    if isinstance(gate, SelectiveGate):
+        return _settings_of_agent(gate)
     if isinstance(gate, ThresholdGate):
         return {"offsets": gate.offsets}
     return {}
 
 
-def _settings_of_steered(gate: SteeredGate) -> dict[str, Any]:
+def _settings_of_agent(gate: SelectiveGate) -> dict[str, Any]:
     assert isinstance(gate.actor, Actor)
     return {
-        "groups": gate.groups,
-        "depth": gate.depth,
-        "offsets": gate.offsets,
         "hidden": gate.actor.hidden,
         "observed": [field.name for field in gate.observation_fields],
     }
@@ -173,12 +171,12 @@ def _build(path: str | os.PathLike[str], metadata: Metadata) -> Gate:
     if policy == LearnedGate.name:
         return LearnedGate(**metadata["settings"])
     if policy in LEARNED:
-        return _build_steered(path, policy, metadata["settings"])
+        return _build_agent(path, policy, metadata["settings"])
     raise RegateError(f"{path} holds a {policy!r} gate, which this version does not know")
 
 
-def _build_steered(path: str | os.PathLike[str], policy: str, settings: Metadata) -> SteeredGate:
-    gate = SteeredGate(settings["groups"], settings["depth"])
+def _build_agent(path: str | os.PathLike[str], policy: str, settings: Metadata) -> SelectiveGate:
+    gate = SelectiveGate()
     observed = [field.name for field in gate.observation_fields]
     if settings["observed"] != observed:
         raise RegateError(
@@ -186,7 +184,6 @@ def _build_steered(path: str | os.PathLike[str], policy: str, settings: Metadata
             f"version tells it {', '.join(observed)}: train it again"
         )
     gate.name = policy
-    gate.offsets = settings["offsets"]
     gate.actor = Actor(gate.observation_size, gate.action_size, settings["hidden"])
     return gate
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from policy.gates.base import BlockView, Carry, Decision, Gate, Masks
-from policy.gates.heuristic import KeptThreshold
+from policy.gates.heuristic import KeptThreshold, ThresholdGate
 from policy.relax import Relaxation
 from policy.signals import DRIFT_FLOOR, log_drift, neighbourhood
 
@@ -21,11 +21,12 @@ class LearnedGate(Gate):
     """One running score per patch and frame, started by drift and moved by small networks.
 
     At the first block ``score = log drift − knob + admit(features)``, and patches above 0 are
-    admitted; at each later block a network of its own adds to the score of the patches still
-    computed, and those that fall to 0 are released. The last layers start at zero, so that an
-    untrained gate *is* the threshold heuristic with one shared mask. One noise sample per patch
-    and frame is shared by all blocks: independent noise per block would make a patch's fate a
-    lottery that no single block's gradient can see.
+    admitted. With ``releases``, a network of its own adds at each later block to the score of the
+    patches still computed, and those that fall to 0 are released; without, one mask is shared by
+    all blocks. The last layers start at zero, so that an untrained gate *is* the threshold
+    heuristic with one shared mask. One noise sample per patch and frame is shared by all blocks:
+    independent noise per block would make a patch's fate a lottery that no single block's
+    gradient can see.
 
     Features are causal and cost little: drift absolute, relative and against its neighbourhood
     and frame, age, the last decision, the knob, and two projections of rank ``rank``, shared by
@@ -39,6 +40,7 @@ class LearnedGate(Gate):
         hidden: Width of the networks' one hidden layer.
         knob_mean: Centre of the log thresholds it is trained for.
         knob_std: Their spread; both scale the knob as a feature.
+        releases: Whether later blocks may release patches.
     """
 
     name = "gumbel"
@@ -55,20 +57,23 @@ class LearnedGate(Gate):
         hidden: int = 16,
         knob_mean: float = 0.0,
         knob_std: float = 1.0,
+        releases: bool = True,
     ) -> None:
-        super().__init__(Masks.NESTED, knob=knob_mean)
+        super().__init__(Masks.NESTED if releases else Masks.SHARED, knob=knob_mean)
         self.dim, self.depth, self.rank, self.hidden = dim, depth, rank, hidden
         self.register_buffer("knob_mean", torch.tensor(knob_mean))
         self.register_buffer("knob_std", torch.tensor(knob_std))
         self.meaning = nn.Linear(dim, rank, bias=False)
         self.movement = nn.Linear(dim, rank, bias=False)
         self.admit = _network(NUM_SCALARS + 2 * rank, hidden)
-        self.releases = nn.ModuleList(_network(1 + 2 * rank, hidden) for _ in range(depth - 1))
+        self.releases = nn.ModuleList(
+            _network(1 + 2 * rank, hidden) for _ in range((depth - 1) * releases)
+        )
 
     @cached_property
     def heuristic(self) -> Gate:
         """The threshold, with whose score this one begins."""
-        return KeptThreshold()
+        return KeptThreshold() if self.releases else ThresholdGate()
 
     def decide(self, view: BlockView) -> Decision:
         """Admit patches at the first block."""
@@ -90,13 +95,17 @@ class LearnedGate(Gate):
         offset = self.releases[block - 1](torch.cat([relative, carry.content], dim=-1))
         score = carry.score + offset.squeeze(-1)
         if relaxation:
-            decision = carry.decision * relaxation(score + carry.noise)
+            # A probe stays one: half a patch through all the blocks that it was drawn for.
+            kept = relaxation(score + carry.noise, share=1 / len(self.releases))
+            decision = torch.where(carry.decision == 1, kept, carry.decision)
         else:
             decision = carry.decision & (score > 0)
         return Decision(decision, score, Carry(score, carry.content, carry.noise, decision))
 
     def macs(self, block: int, dim: int) -> float:
         """Matrix MACs of the networks, and d each for the drift, its norm and the cosine's two."""
+        if block and not self.releases:
+            return 0.0
         if block:
             return float((1 + 2 * self.rank) * self.hidden + self.hidden)
         network = (NUM_SCALARS + 2 * self.rank) * self.hidden + self.hidden

@@ -25,6 +25,12 @@ BINS = 8
 LEAST_UNIT = 1e-3
 LEAST_PRICE = 1e-2
 """Where a curve is flat already, distortion and price stay at least this far from zero."""
+FIRST_PRICE = 0.5
+"""Of the threshold's own slope: where the prices of trainings settle."""
+PRICE_SLOPE = 1.5
+"""Of the log price in the shift of a knob."""
+MOST_OVER = 1.5
+"""Relative excess of a clip that moves a knob furthest: no single clip throws it off."""
 
 
 class GumbelTask(ReuseTask):
@@ -32,10 +38,14 @@ class GumbelTask(ReuseTask):
 
     Each clip of a batch draws one of eight budgets and runs at the knob where the *threshold*
     spends it. The loss is the distortion of the later frames plus ``price · (spent − budget)``,
-    over the threshold's own distortion at that budget so that all budgets weigh the same. The
-    price of each budget is a dual variable that rises while the running mean of what is spent
-    there is over the budget: the constraint binds the mean over videos and never a single clip,
-    which would forbid spending where and when things move.
+    over the threshold's own distortion at that budget so that all budgets weigh the same.
+
+    How high a gate's scores are is of no matter, since calibration finds its knobs afterwards. So
+    the knob of each budget follows in training what clips spend there, and keeps their mean at the
+    budget: the constraint binds the mean over videos and never a single clip, which would forbid
+    spending where and when things move. Scores still must not run away, up or down: they do while
+    the price is not what a recompute is worth, and the knob's shift shows it. The price moves with
+    that shift, down where scores sink.
 
     Args:
         backbone: timm's name of it.
@@ -43,13 +53,14 @@ class GumbelTask(ReuseTask):
         learning_rate: Of AdamW, decaying to zero along a cosine.
         temperature: Of the decisions' sigmoid at the start and at the end.
         noise_scale: Of the logistic noise, in units of log drift; one sample per patch and frame.
-        soft_share: Share of the training before decisions are rounded (straight-through after).
+        probes: Share of undecided patches whose decision's worth is measured (``policy.relax``).
+        releases: Whether patches may be released at later blocks, by a network in each.
         cosine_weight: Of the cosine terms on patch tokens and pooled features, beside KL.
         label_weight: Of the cross-entropy to labels, which must be the backbone's classes; 0 is
             label-free.
         budget_range: Lowest and highest budget trained for.
         calibration_clips: Clips of the calibration split that the knobs are found on.
-        dual_rate: Step of the log price per batch, for a relative excess of 1.
+        knob_rate: Step of a budget's knob per clip, in log drift, for a relative excess of 1.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
         preprocessing: What happens to an image first; the model's own by default.
         fallback: Let the file serve the threshold where the gate is not found to be better.
@@ -62,21 +73,22 @@ class GumbelTask(ReuseTask):
     budgets: Tensor
     log_price: Tensor
     unit: Tensor
-    excess: Tensor
+    shift: Tensor
 
     def __init__(
         self,
         backbone: str,
         weights: str = "pretrained",
         learning_rate: float = 3e-3,
-        temperature: tuple[float, float] = (1.0, 0.3),
+        temperature: tuple[float, float] = (0.3, 0.2),
         noise_scale: float = 0.2,
-        soft_share: float = 0.1,
+        probes: float = 0.6,
+        releases: bool = False,
         cosine_weight: float = 0.5,
         label_weight: float = 0.0,
         budget_range: tuple[float, float] = (0.06, 0.6),
         calibration_clips: int = 12,
-        dual_rate: float = 0.05,
+        knob_rate: float = 0.2,
         budget: float = 0.2,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
         fallback: bool = True,
@@ -85,33 +97,35 @@ class GumbelTask(ReuseTask):
         _check_ends("temperature", temperature)
         for name, value in (
             ("noise_scale", noise_scale),
-            ("soft_share", soft_share),
             ("cosine_weight", cosine_weight),
             ("label_weight", label_weight),
-            ("dual_rate", dual_rate),
+            ("knob_rate", knob_rate),
         ):
             if value < 0:
                 raise RegateError(f"{name} must be 0 or more, got {value:g}")
+        if not 0 < probes <= 1:
+            raise RegateError(f"probes must be in (0, 1], the share probed; got {probes:g}")
+        self.releases = releases  # before the gate is made
         super().__init__(backbone, weights, calibration_clips, budget, preprocessing, fallback)
         self.save_hyperparameters()
         self.learning_rate = learning_rate
         self.temperature = temperature
         self.noise_scale = noise_scale
-        self.soft_share = soft_share
+        self.probes = probes
         self.cosine_weight = cosine_weight
         self.label_weight = label_weight
-        self.dual_rate = dual_rate
+        self.knob_rate = knob_rate
         low, high = budget_range
         steps = torch.linspace(math.log(low), math.log(high), BINS)
         self.register_buffer("budgets", steps.exp())
         # NaN until the first fit has measured where to start; a resumed run goes on from here.
         self.register_buffer("log_price", torch.full((BINS,), torch.nan))
         self.register_buffer("unit", torch.full((BINS,), torch.nan))
-        self.register_buffer("excess", torch.zeros(BINS))
+        self.register_buffer("shift", torch.zeros(BINS))
 
     def new_gate(self) -> LearnedGate:
-        """A nested gate that starts as the threshold."""
-        return LearnedGate(self.backbone.dim, self.backbone.depth)
+        """It starts as the threshold."""
+        return LearnedGate(self.backbone.dim, self.backbone.depth, releases=self.releases)
 
     def on_fit_start(self) -> None:
         """Start the prices where the threshold's own curve puts them.
@@ -135,7 +149,7 @@ class GumbelTask(ReuseTask):
         bins = torch.randint(BINS, (len(frames),), device=self.device)
         relaxation = self._relaxation()
         session = ReuseSession(self.backbone, self.gate, execution="masked", relaxation=relaxation)
-        session.knob = self.knobs[bins]
+        session.knob = (self.knobs + self.shift)[bins]
         terms, spent = [], []
         for index in range(frames.shape[1]):
             result = session.step(frames[:, index])
@@ -161,10 +175,10 @@ class GumbelTask(ReuseTask):
         """Distortion plus priced excess, per budget in units of the threshold's distortion."""
         apart = terms.kl + self.cosine_weight * (terms.patches + terms.pooled)
         apart = apart + self.label_weight * terms.labels
-        price = self.log_price.exp()[bins]
+        price = (self.log_price + PRICE_SLOPE * self.shift).exp()[bins]
         over = spent - self.budgets[bins]
         loss = ((apart + price * over) / self.unit[bins]).mean()
-        self._move_prices(over.detach() / self.budgets[bins], bins)
+        self._move_knobs(over.detach() / self.budgets[bins], bins)
         size = len(bins)
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log_dict(
@@ -174,6 +188,7 @@ class GumbelTask(ReuseTask):
                 "train/spent": spent.mean(),
                 "train/excess": over.mean(),
                 "train/price": price.mean(),
+                "train/knob_shift": self.shift.mean(),
                 "train/temperature": relaxation.temperature,
             },
             batch_size=size,
@@ -198,16 +213,15 @@ class GumbelTask(ReuseTask):
         return Relaxation(
             temperature=annealed_temperature(*self.temperature, progress),
             noise_scale=self.noise_scale,
-            hard=progress >= self.soft_share,
+            probes=self.probes,
         )
 
-    def _move_prices(self, relative: Tensor, bins: Tensor) -> None:
-        """Raise the price where the running mean is over its budget, lower it where under."""
-        # Of all processes: prices are buffers, of which the first process's are handed to all.
+    def _move_knobs(self, relative: Tensor, bins: Tensor) -> None:
+        """Raise the knob of a budget where its clip spent more, lower it where less."""
+        # Of all processes: knobs are buffers, of which the first process's are handed to all.
         everybody = self.all_gather((relative, bins))
         for over, index in zip(*(value.flatten() for value in everybody), strict=True):
-            self.excess[index] = 0.9 * self.excess[index] + 0.1 * over
-            self.log_price[index] += self.dual_rate * float(self.excess[index].clamp(-1, 1))
+            self.shift[index] += self.knob_rate * float(over.clamp(-1, MOST_OVER))
 
     def _check_labels(self) -> None:
         """Other classes of the same numbers would be learned without a word."""
@@ -224,7 +238,7 @@ class GumbelTask(ReuseTask):
         self.gate.knob_std.fill_(knobs.std().clamp_min(0.1))
 
     def _start_prices(self) -> None:
-        """What a MAC buys on the threshold's own curve: minus the slope of distortion in spent."""
+        """From what a MAC buys on the threshold's own curve: minus the slope of distortion."""
         threshold = ThresholdGate().to(self.device)
         apart = []
         for clip in spread_clips(self.data, self.calibration_clips):
@@ -237,7 +251,7 @@ class GumbelTask(ReuseTask):
         curve = torch.stack(apart).mean(0).to(self.device)
         slope = torch.gradient(curve, spacing=(self.budgets,))[0]
         self.unit.copy_(curve.clamp_min(LEAST_UNIT))
-        self.log_price.copy_((-slope).clamp_min(LEAST_PRICE).log())
+        self.log_price.copy_((-FIRST_PRICE * slope).clamp_min(LEAST_PRICE).log())
 
 
 def dense_rows(dense: Sequence[DenseClip], index: int) -> DenseClip:

@@ -69,7 +69,7 @@ def test_it_costs_at_most_a_hundredth_of_the_block_it_decides_for(name):
 
 
 def test_gradients_reach_every_weight(backbone, make_frames):
-    """Through straight-through decisions and the caches, over three frames."""
+    """Through the probes and the caches, over three frames."""
     gate = shaken(LearnedGate(48, 3))
     relaxation = Relaxation(temperature=1.0, generator=torch.Generator().manual_seed(0))
     session = ReuseSession(backbone, gate, execution="masked", relaxation=relaxation)
@@ -86,22 +86,24 @@ def test_gradients_reach_every_weight(backbone, make_frames):
     assert all(parameter.grad is None for parameter in backbone.parameters())
 
 
-def test_hard_training_decisions_are_whole_and_are_what_is_reported(backbone, make_frames):
+def test_decisions_of_training_are_what_is_reported_and_probes_halves(backbone, make_frames):
     session = ReuseSession(
-        backbone, LearnedGate(48, 3), execution="masked", relaxation=Relaxation(0.5)
+        backbone, LearnedGate(48, 3), execution="masked", relaxation=Relaxation(0.5, probes=0.5)
     )
     session.knob = 0.5
     for frame in make_frames(backbone, 3):
         result = session.step(frame)
 
+        whole = result.relaxed != 0.5
         assert result.relaxed.dtype == torch.float32
-        assert torch.equal(result.relaxed, result.recompute[..., 1:].float())
+        assert torch.equal(result.relaxed[whole], result.recompute[..., 1:][whole].float())
+    assert not whole.all()
 
 
 def test_without_noise_training_decides_as_serving_does(make_backbone, make_frames):
     backbone = make_backbone().double()
     gate = shaken(LearnedGate(48, 3)).double()
-    still = Relaxation(temperature=0.5, noise_scale=0.0)
+    still = Relaxation(temperature=0.5, noise_scale=0.0, probes=0.0)
     training = ReuseSession(backbone, gate, execution="masked", relaxation=still)
     serving = ReuseSession(backbone, gate)
     training.knob = serving.knob = 0.5

@@ -65,8 +65,8 @@ def test_each_step_and_each_validation_is_logged(gumbel_run):
         assert len(logged[tag]) == 4, tag
     for tag in ("val/kl", "val/spent", "val/kl_minus_threshold", "hp/kl_minus_threshold"):
         assert len(logged[tag]) >= 2, tag
-    assert logged["train/temperature"][0] == 1.0
-    assert logged["train/temperature"][-1] == pytest.approx(0.3 ** (3 / 4))
+    assert logged["train/temperature"][0] == 0.3
+    assert logged["train/temperature"][-1] == pytest.approx(0.3 * (2 / 3) ** (3 / 4))
     assert logged["hp/spent"][-1] == logged["val/spent"][-1]
     values = [value for tag, series in logged.items() if tag[:3] != "hp/" for value in series]
     assert all(map(math.isfinite, values))
@@ -84,7 +84,7 @@ def test_a_checkpoint_holds_the_gate_and_not_the_backbone(gumbel_run):
 
     names = set(checkpoint["state_dict"])
     assert {name.split(".")[0] for name in names} == {
-        "gate", "budgets", "log_price", "unit", "excess"
+        "gate", "budgets", "log_price", "unit", "shift"
     }  # fmt: skip
     assert checkpoint["backbone"]["name"] == "regate_vit_digits"
 

@@ -21,51 +21,49 @@ def task():
     return task
 
 
-def test_the_gradients_have_the_sign_of_the_differences(task, digit_clips):
-    """Noise-free and soft, so that the loss is a function of the weights alone."""
+def test_a_probe_says_which_way_the_decisions_should_move(task, digit_clips):
+    """Of a bias that admits more: closer to dense, and dearer, by gradient as by difference."""
     frames = task.backbone.normalize(digit_clips[1])
     dense = dense_clip(task.backbone, frames)
 
-    def loss():
-        relaxation = Relaxation(temperature=0.5, noise_scale=0.0, hard=False)
+    def terms(relaxation):
         session = ReuseSession(task.backbone, task.gate, execution="masked", relaxation=relaxation)
         session.knob = -1.0
-        terms, spent = [], []
+        apart, spent = [], []
         for index, frame in enumerate(frames):
             result = session.step(frame)
             if index:
-                terms.append(distortion(result, dense_rows([dense], index)).patches)
+                apart.append(distortion(result, dense_rows([dense], index)).patches)
                 spent.append(task._differentiable_spent(session, result))
-        return torch.cat(terms).mean(), torch.cat(spent).mean()
+        return torch.cat(apart).mean(), torch.cat(spent).mean()
 
     bias = task.gate.admit[2].bias
-    for which, sign in ((0, -1), (1, 1)):  # admitting more: closer to dense, and dearer
-        (gradient,) = torch.autograd.grad(loss()[which], bias)
-        with torch.no_grad():
-            bias += 1e-3
-            more = loss()[which]
-            bias -= 2e-3
-            less = loss()[which]
-            bias += 1e-3
-        difference = (more - less) / 2e-3
-        assert sign * difference > 0
-        assert gradient.item() == pytest.approx(difference.item(), rel=0.3)
+    probing = Relaxation(0.5, 0.0, probes=0.5, generator=torch.Generator().manual_seed(0))
+    gradients = [torch.autograd.grad(value, bias, retain_graph=True)[0] for value in terms(probing)]
+    deciding = Relaxation(0.5, 0.0, probes=0.0)
+    with torch.no_grad():
+        bias += 0.3
+        more = terms(deciding)
+        bias -= 0.6
+        less = terms(deciding)
+
+    for gradient, upper, lower, sign in zip(gradients, more, less, (-1, 1), strict=True):
+        assert sign * (upper - lower) > 0
+        assert sign * gradient > 0
 
 
-def test_the_price_rises_over_the_budget_and_falls_under_it(task):
-    task.log_price.zero_()
-    task.excess.zero_()
+def test_a_knob_rises_where_clips_spend_more_and_the_price_with_it(task):
     task.all_gather = lambda values: values  # of a Trainer with one process
 
-    task._move_prices(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([0, 1, 2]))
+    task._move_knobs(torch.tensor([0.5, -0.5, 0.0, 9.0]), torch.tensor([0, 1, 2, 3]))
 
-    assert task.log_price[:4].tolist() == pytest.approx([0.0025, -0.0025, 0, 0])
+    assert task.shift[:5].tolist() == pytest.approx([0.1, -0.1, 0, 0.3, 0])
 
 
 def test_the_spent_that_is_trained_is_the_counted_one(task, digit_clips):
-    """Hard decisions: the value is the counter's, to rounding."""
+    """The value is the counter's, to rounding, and a probe is half a patch more."""
     frames = task.backbone.normalize(torch.stack(digit_clips[:2]))
-    relaxation = Relaxation(temperature=0.5, noise_scale=0.2, hard=True)
+    relaxation = Relaxation(temperature=0.5, noise_scale=0.2, probes=0.3)
     session = ReuseSession(task.backbone, task.gate, execution="masked", relaxation=relaxation)
     session.knob = -1.0
     for index in range(3):
@@ -73,6 +71,8 @@ def test_the_spent_that_is_trained_is_the_counted_one(task, digit_clips):
 
     spent = task._differentiable_spent(session, result)
 
-    assert 0.05 < result.spent.min() < 0.95
-    assert spent.tolist() == pytest.approx(result.spent.tolist(), rel=1e-9)
+    probed = (result.relaxed == 0.5).sum(-1).double()
+    halves = (0.5 * probed * session.macs.per_token / session.macs.dense).sum(-1)
+    assert 0.05 < result.spent.min() < 0.95 and probed.any()
+    assert spent.tolist() == pytest.approx((result.spent + halves).tolist(), rel=1e-9)
     assert spent.requires_grad
