@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from datamodules.errors import RegateError
+from policy.risk import Risk
 
 TOLERANCE = 0.01
 """Relative; how far from a budget the knob that calibration finds for it may spend."""
@@ -123,6 +124,7 @@ class Calibration:
         paces: At each, in (0, 1]; none where every frame is looked at.
         fallback: What serves where the policy is not better than the heuristic that it contains;
             None where that was not asked.
+        risk: The lowest budget that keeps a limit on failing videos; None where none was asked.
 
     Raises:
         ValueError: If there are no points, or ``spent`` does not ascend from above 0.
@@ -134,6 +136,7 @@ class Calibration:
     source: str = ""
     paces: tuple[float, ...] = ()
     fallback: Fallback | None = None
+    risk: Risk | None = None
 
     def __post_init__(self) -> None:
         """Check what ``knob`` relies on."""
@@ -206,12 +209,14 @@ class Calibration:
             "floor": self.floor,
             "source": self.source,
             "fallback": self.fallback.to_json() if self.fallback else None,
+            "risk": self.risk.to_json() if self.risk else None,
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Inverse of ``to_json``."""
-        fallback = value.get("fallback")  # older files have neither
+        # Older files have no paces, and neither of these.
+        fallback, risk = value.get("fallback"), value.get("risk")
         return cls(
             tuple(value["spent"]),
             tuple(value["knobs"]),
@@ -219,6 +224,7 @@ class Calibration:
             value["source"],
             tuple(value.get("paces", ())),
             Fallback.from_json(fallback) if fallback else None,
+            Risk.from_json(risk) if risk else None,
         )
 
 

@@ -1,9 +1,14 @@
 """``regate calibrate``: which setting of a gate spends which budget on videos of one's own."""
 
 import warnings
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from backbones.preprocessing import Preprocessing
+from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
@@ -11,10 +16,14 @@ from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import Calibration, check_budget
 from policy.budget_table import budget_table
-from policy.calibration import spread_clips, spread_places
+from policy.calibration import spread_places
 from policy.fallback import JUDGED_CLIPS
 from policy.gate_file import read_metadata, save_gate
+from policy.gates.base import Gate
+from policy.progress import progress
 from policy.provenance import command
+from policy.risk import Risk, RiskLimit
+from policy.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
 from policy.serving.opening import open_gate
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
@@ -31,6 +40,9 @@ def recalibrate(
     clips: int = 12,
     paced: bool = True,
     fallback: bool = True,
+    risk: float | None = None,
+    confidence: float = 0.95,
+    tolerance: float = 0.1,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     device: str = "cpu",
 ) -> Path:
@@ -51,6 +63,14 @@ def recalibrate(
         paced: Whether frames may be skipped where that stays closer to dense.
         fallback: Compare a learned gate with the threshold on the whole calibration split (64
             clips at most), and serve the threshold where the gate is not found to be better.
+        risk: Find the lowest budget at which at most this share of videos differs from dense on
+            more than ``tolerance`` of its frames: by Learn then Test, exact for any number of
+            videos, as far as later ones are like these (exchangeable with them). One video is
+            drawn of each group, since those of one scene are not independent; groups that the
+            settings and the fallback are found on are left out. 0.05 at a confidence of 0.95
+            needs 59 such videos without a failure.
+        confidence: Probability that the promise on ``risk`` holds.
+        tolerance: Share of a video's later frames with another top-1 than dense.
         preprocessing: What happens to an image first; by default as the gate file says.
         device: As torch names it.
 
@@ -60,6 +80,7 @@ def recalibrate(
     Raises:
         RegateError: If anything does not exist or does not fit, or the policy has no knob.
     """
+    limit = None if risk is None else RiskLimit(risk, confidence, tolerance)
     asked = sorted(set(BUDGETS if budgets is None else budgets))
     for budget in asked:
         check_budget(budget)
@@ -73,15 +94,22 @@ def recalibrate(
         warnings.simplefilter("ignore", RegateWarning)
         model, built = open_gate(gate, backbone, weights, preprocessing, device)
     data.resize_crop = model.resize_crop
-    shown = spread_clips(data, clips)
-    judged = spread_places(data, JUDGED_CLIPS) if fallback else []
-    _, table = budget_table(model, built, data, shown, asked, paced, judged)
+    places = spread_places(data, clips)
+    tested = _tested(model, data, places, limit) if limit else []
+    judged = _judged(data, places if limit else None) if fallback else []
+    split = data.dataset("calibration")
+    _, table = budget_table(model, built, data, [split[p] for p in places], asked, paced, judged)
     built.calibration = table
+    if limit:
+        table = replace(table, risk=_risk(model, built, data, tested, limit))
+        built.calibration = table
     made_by = [read_metadata(gate)["command"]] if from_file else []
     save_gate(path, built, model, " && ".join([*made_by, command()]))
     print(_told(table, asked))
     if table.fallback is not None:
         print(table.fallback.told(built.name))
+    if table.risk is not None:
+        print(table.risk.told())
     print(f"gate: {path} ({table.source})")
     return path
 
@@ -96,3 +124,54 @@ def _told(table: Calibration, asked: list[float]) -> str:
         else:
             lines.append(f"{budget:<7g} under the floor of {table.lowest:.3g}")
     return "\n".join(lines)
+
+
+def _tested(
+    model: Backbone, data: ClipDataModule, places: list[int], limit: RiskLimit
+) -> list[int]:
+    """Videos to test the risk on: one of each group that no setting is found on.
+
+    Raises:
+        RegateError: If they are too few for any budget to pass, or the model has no classes.
+    """
+    if not model.num_classes:
+        raise RegateError(
+            f"risk counts frames with another top-1 than dense, but {model.name} has no classes: "
+            "leave --risk out"
+        )
+    groups = data.dataset("calibration").groups
+    taken = {groups[place] for place in places}
+    tested, needed = one_per_group(groups, apart=taken), videos_needed(limit)
+    if len(tested) < needed:
+        raise RegateError(
+            f"a risk of {limit.risk:g} at a confidence of {limit.confidence:g} needs {needed} "
+            f"calibration videos of different groups, beside the {len(taken)} groups that budgets "
+            f"are found on; {data.name} has {len(tested)}: give more videos, raise --risk, or "
+            "lower --confidence or --clips"
+        )
+    return tested
+
+
+def _judged(data: ClipDataModule, places: list[int] | None) -> list[int]:
+    """Clips to compare a gate with its heuristic on; of the groups at ``places`` if given."""
+    if places is None:
+        return spread_places(data, JUDGED_CLIPS)
+    groups = data.dataset("calibration").groups
+    taken = {groups[place] for place in places}
+    mine = [place for place, group in enumerate(groups) if group in taken]
+    spread = np.unique(np.linspace(0, len(mine) - 1, JUDGED_CLIPS).round())
+    return [mine[int(place)] for place in spread]
+
+
+def _risk(
+    model: Backbone, gate: Gate, data: ClipDataModule, places: list[int], limit: RiskLimit
+) -> Risk:
+    assert gate.calibration is not None
+    # A gate that recomputes everything spends a little over 1, which is no budget to ask for.
+    budgets = sorted({min(spent, 1.0) for spent in gate.calibration.spent})
+    split = data.dataset("calibration")
+    with progress() as bar:
+        task = bar.add_task("testing the risk", total=len(places))
+        found = (split[place] for place in places)
+        wrong = disagreement(model, gate, found, budgets, partial(bar.advance, task))
+    return lowest_budget(wrong, budgets, limit)

@@ -12,6 +12,7 @@ from datamodules.errors import RegateError
 from datamodules.sources import open_source
 from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
+from policy.budget import TOLERANCE
 from policy.guard import Guard
 from policy.provenance import command, commit
 from policy.serving.files import OverlayFile, playing_rate, rows_file
@@ -87,6 +88,7 @@ def stream(
         session = open_session(
             gate, backbone, weights, budget, knob, preprocessing, device, seed, guard
         )
+        _tell_risk(session)
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
         if writer:
@@ -96,7 +98,7 @@ def stream(
             summary = run(served, session, names, [*sinks, show], max_frames)
         if rows:
             rows.finish(summary, _meta(source, gate, session) | {"guard": asdict(guard)})
-    print_summary(summary, f"{session.gate.name} on {session.backbone.name}")
+    print_summary(summary, _title(session))
     for output in (overlay, json):
         if output:
             print(f"wrote {output}")
@@ -168,6 +170,24 @@ def _length(source: str, fps: float | None, max_frames: int | None) -> int | Non
     return length if max_frames is None else min(length, max_frames)
 
 
+def _tell_risk(session: ReuseSession) -> None:
+    """What the gate file promises, and whether the budget keeps to it."""
+    table = session.gate.calibration
+    if table is None or table.risk is None:
+        return
+    print(table.risk.told())
+    lowest, budget = table.risk.budget, session.budget
+    if lowest is not None and budget is not None and budget < lowest * (1 - TOLERANCE):
+        print(f"risk: budget {budget:g} is lower, so nothing is promised of it")
+
+
+def _title(session: ReuseSession) -> str:
+    """Who was asked, who served, on what."""
+    served = "" if session.serving is session.gate else f", served by {session.serving.name},"
+    return f"{session.gate.name}{served} on {session.backbone.name}"
+
+
 def _meta(source: str, gate: str, session: ReuseSession) -> dict[str, object]:
     about = describe(session.backbone, session.gate)
+    about |= {"served_by": session.serving.name}
     return {"source": source, "gate": gate, **about, "command": command(), "commit": commit()}

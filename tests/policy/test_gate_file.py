@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from backbones import Backbone, Preprocessing
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.geometry import ResizeCrop
-from policy.budget import Calibration
+from policy.budget import Calibration, Fallback, Verdict
 from policy.gate_file import KEY, calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates import CosineGate, Masks, ThresholdGate
 from policy.gates.learned import LearnedGate
@@ -251,6 +252,32 @@ def test_other_frames_than_it_was_calibrated_on_are_warned_of_and_served(file, b
         "0.25,0.5,0.5 --preprocessing.crop_pct 0.875`"
     ]
     assert gate.calibration == TABLE
+
+
+def test_a_file_that_falls_back_says_so_in_one_line_when_it_is_read(learned, backbone, tmp_path):
+    path = tmp_path / "gate.safetensors"
+    verdicts = (Verdict(0.1, 0.1, (-0.1, 0.2)), Verdict(0.4, -0.1, (-0.2, -0.1)))
+    learned.calibration = replace(TABLE, fallback=Fallback(TABLE, verdicts, clips=24, groups=6))
+    save_gate(path, learned, backbone)
+
+    with pytest.warns(RegateWarning) as warned:
+        gate = load_gate(path, backbone)
+
+    assert [str(warning.message) for warning in warned] == [
+        f"{path}: gumbel serves budgets around 0.4, where over 24 calibration clips in 6 groups "
+        "it is closer to dense than the threshold, which serves the others"
+    ]
+    assert gate.calibration == learned.calibration
+
+
+def test_a_file_of_a_gate_that_is_better_everywhere_says_nothing(
+    learned, backbone, tmp_path, recwarn
+):
+    verdicts = tuple(Verdict(budget, -0.1, (-0.2, -0.1)) for budget in TABLE.spent)
+    learned.calibration = replace(TABLE, fallback=Fallback(TABLE, verdicts, clips=24, groups=6))
+    save_gate(tmp_path / "gate.safetensors", learned, backbone)
+    assert load_gate(tmp_path / "gate.safetensors", backbone).calibration == learned.calibration
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_the_same_frames_are_served_without_a_word_and_so_is_an_older_file(file, backbone, recwarn):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import torch
 
 from backbones import load_backbone
 from datamodules.synthetic import SyntheticClips
+from policy.budget import Calibration, Fallback, Verdict
 from policy.calibration import calibrate
 from policy.cli import main
 from policy.cost import BackboneMacs
 from policy.divergence import kl_to_dense
+from policy.gate_file import load_gate, save_gate
 from policy.gates import ThresholdGate
 from policy.policies import HEURISTICS
 from policy.session import ReuseSession
@@ -72,7 +75,7 @@ def test_a_row_says_what_was_spent_how_close_it_stays_and_how_long_it_takes(resu
     for row in results["rows"]:
         assert set(row) == METRICS | {
             "policy", "learned", "budget", "knob", "pace", "spent", "spent_with_first", "macs",
-            "ms_p50", "ms_p95", "state_bytes", "interpolated", "note",
+            "ms_p50", "ms_p95", "state_bytes", "interpolated", "fallback", "note",
         }  # fmt: skip
         assert row["learned"] == (row["policy"] in GATE)
         assert row["pace"] == 1 or row["policy"].endswith("-paced")
@@ -185,6 +188,57 @@ def test_frames_are_preprocessed_as_asked(words, tmp_path):
     assert found["meta"]["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
     backbone = load_backbone("regate_vit_digits", "random", image_size=48)
     assert found["meta"]["dense_macs"] == BackboneMacs.of(backbone).dense
+
+
+@pytest.fixture
+def falling(gumbel_run, digits, tmp_path):
+    """The gate file, with evidence for the gate at 0.35 and none at 0.1 and 0.2."""
+    gate = load_gate(gumbel_run / "gate.safetensors", digits)
+    table = Calibration((0.1, 0.2, 0.35), (1.0, 0.0, -1.0), 0.03)
+    verdicts = (
+        Verdict(0.1, None, None),
+        Verdict(0.2, 0.004, (-0.001, 0.01)),
+        Verdict(0.35, -0.2, (-0.3, -0.1)),
+    )
+    gate.calibration = replace(
+        gate.calibration, fallback=Fallback(table, verdicts, clips=24, groups=6)
+    )
+    path = tmp_path / "falling.safetensors"
+    save_gate(path, gate, digits, "regate fit")
+    return str(path)
+
+
+def test_a_paced_gate_serves_the_threshold_where_its_file_says_so(falling, words, tmp_path, capsys):
+    policies = "--policies=threshold-paced,gumbel,gumbel-paced"
+    few = ["--data.num_frames=3", "--calibration_clips=2", "--data.calibration_clips=2"]
+    asked = [policies, "--gates", falling, "--budgets=0.1,0.2,0.35", *few]
+    found = run(words, tmp_path, *asked)
+
+    rows = {(row["policy"], row["budget"]): row for row in found["rows"]}
+    served = [rows["gumbel-paced", budget]["fallback"] for budget in (0.1, 0.2, 0.35)]
+    assert served == [1, 1, 0]
+    assert all(row["fallback"] == 0 for (name, _), row in rows.items() if name != "gumbel-paced")
+    for budget in (0.1, 0.2):
+        ours, theirs = rows["gumbel-paced", budget], rows["threshold-paced", budget]
+        same = ("knob", "pace", "spent")
+        assert [ours[key] for key in same] == pytest.approx([theirs[key] for key in same])
+    assert rows["gumbel-paced", 0.2]["note"] == (
+        "its file serves the threshold at 0.2: KL +0.004 [-0.001, +0.01] beside it over 24 "
+        "calibration clips in 6 groups"
+    )
+    assert "no interval of the difference over 24" in rows["gumbel-paced", 0.1]["note"]
+    assert found["meta"]["calibrations"]["gumbel-paced/0"]["fallback"]["clips"] == 24
+    printed = capsys.readouterr()
+    assert "gumbel-paced †" in printed.out
+    assert "† the threshold serves there, in all seeds or some, as the gate file" in printed.out
+    assert "falling.safetensors: gumbel serves budgets around 0.35, where" in printed.err
+
+
+def test_what_a_gate_does_by_itself_can_be_asked_for(falling, words, tmp_path):
+    few = ["--data.num_frames=3", "--calibration_clips=2", "--data.calibration_clips=2"]
+    asked = ["--policies=gumbel-paced", "--gates", falling, "--budgets=0.2", "--fallback=false"]
+    (row,) = run(words, tmp_path, *asked, *few)["rows"]
+    assert (row["fallback"], row["note"]) == (0, None)
 
 
 def test_under_a_disturbance_dense_is_a_policy_like_the_others(words, tmp_path, capsys):

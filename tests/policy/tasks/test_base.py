@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from backbones import Preprocessing
+from datamodules.synthetic import SyntheticClips
 from policy.gate_file import load_gate
+from policy.tasks import base
 from policy.tasks.base import _read
 from policy.tasks.gumbel import GumbelTask
 
@@ -54,6 +56,21 @@ def test_a_budget_out_of_reach_is_left_out_of_the_mean(task, monkeypatch):
     assert math.isnan(logged["val/kl_minus_threshold_at_0.1"])
     assert logged["val/kl_minus_threshold_at_0.2"] == pytest.approx(-0.2)
     assert logged["val/kl_minus_threshold"] == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize(("fallback", "judged"), [(True, [0, 1, 2]), (False, [])])
+def test_a_gate_is_judged_on_the_whole_calibration_split_unless_told_not_to(
+    fallback, judged, monkeypatch
+):
+    asked = {}
+
+    def budget_table(backbone, gate, data, clips, budgets, **options):
+        asked.update(options, clips=len(clips), budgets=budgets)
+
+    monkeypatch.setattr(base, "budget_table", budget_table)
+    task = GumbelTask("regate_vit_digits", "random", calibration_clips=2, fallback=fallback)
+    task._calibrated(SyntheticClips(num_frames=2, calibration_clips=3))
+    assert asked == {"judged": judged, "clips": 2, "budgets": (0.1, 0.2, 0.35, 0.2)}
 
 
 def test_an_image_goes_through_what_was_asked_for_and_a_checkpoint_keeps_it(tmp_path):
