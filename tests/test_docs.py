@@ -84,7 +84,9 @@ def test_every_policy_is_named_in_the_readme():
     assert {name for name in names if f"{name}-per-block" in POLICIES} == {
         *("random", "periodic", "threshold", "top-r", "cosine")
     }
-    assert {name for name in names if f"{name}-paced" in POLICIES} == {"threshold", "gumbel"}
+    assert {name for name in names if f"{name}-paced" in POLICIES} == {
+        *("threshold", "gumbel", "ppo", "reinforce")
+    }
 
 
 def test_the_glossary_is_sorted_and_defines_each_word_once():

@@ -11,14 +11,16 @@ from policy.gates.steered import REFRESH, SteeredGate
 from policy.signals import neighbourhood
 from policy.state import GateState
 
-COHERENCE = 0.6
+COHERENCE = 1.0
 """Share of a patch's score that a full action takes from its 3 × 3 neighbourhood."""
-AGE = 0.3
+AGE = 0.5
 """Log drift that a full action adds for an age larger by the factor e."""
 PREFERENCES = (
     Field("action_coherence", -1, 1, "coherence on the frame before"),
     Field("action_age", -1, 1, "preference for old patches on the frame before"),
 )
+ACTIONS = ("offset", "coherence", "age", "refresh")
+"""Numbers of an action, in order."""
 SELECTION = 14.0
 """Elementwise operations per patch that preferences take: a 3 × 3 mean, two differences, sums."""
 
@@ -26,8 +28,8 @@ SELECTION = 14.0
 class SelectiveGate(SteeredGate):
     """The steered threshold with two preferences per frame, one mask for all blocks.
 
-    ``score = log drift + 2 · offset + 0.6 · coherence · (mean over the 3 × 3 patches around −
-    own) + 0.3 · age · (log age − mean over the frame) > knob``, the parts in brackets relative to
+    ``score = log drift + 2 · offset + coherence · (mean over the 3 × 3 patches around −
+    own) + 0.5 · age · (log age − mean over the frame) > knob``, the parts in brackets relative to
     the knob and clamped. Actions are offset, coherence, age and refresh, in this order; 0 is the
     threshold heuristic.
 
@@ -47,7 +49,7 @@ class SelectiveGate(SteeredGate):
         self, actor: nn.Module | None = None, knob_mean: float = 0.0, knob_std: float = 1.0
     ) -> None:
         super().__init__(actor=actor, knob_mean=knob_mean, knob_std=knob_std)
-        self.action_size = 4
+        self.action_size = len(ACTIONS)
         self.observation_fields += PREFERENCES
         self.observation_size = len(self.observation_fields)
         self.memo_size += len(PREFERENCES)

@@ -17,8 +17,8 @@ class BudgetBins(nn.Module):
     The price is what a MAC buys on the threshold's own curve: minus the slope of what it loses in
     what it spends. At that price, spending a little more or less along that curve gains nothing, so
     whatever raises ``quality − price · spent`` lies under the curve's tangent: better at equal
-    MACs, and not merely elsewhere on the curve. The unit is what the threshold loses there; in it,
-    all budgets weigh the same.
+    MACs, and not merely elsewhere on the curve. The unit is the root mean square of what the
+    threshold loses on a clip there; in it, all budgets weigh about the same.
 
     Args:
         lowest: Budget.
@@ -43,11 +43,13 @@ class BudgetBins(nn.Module):
 
         Args:
             knobs: Where it spends each budget, [bins].
-            lost: Quality that it loses there, on the mean, [bins].
+            lost: Quality that it loses there, on the mean over each clip, [clips, bins].
         """
-        lost = lost.clamp_min(LEAST_LOST).to(self.budgets)
+        lost = lost.to(self.budgets)
+        # Not the mean: a rare clip that loses a hundred times as much would outweigh all others.
+        self.units.copy_(lost.square().mean(0).sqrt().clamp_min(LEAST_LOST))
         self.knobs.copy_(knobs)
-        self.units.copy_(lost)
+        mean = lost.mean(0).clamp_min(LEAST_LOST)
         # In logarithms the curve is nearly straight, and so is what is read between two budgets.
-        slopes = torch.gradient(lost.log(), spacing=(self.budgets.log(),))[0]
-        self.prices.copy_((-slopes).clamp_min(LEAST_ELASTICITY) * lost / self.budgets)
+        slopes = torch.gradient(mean.log(), spacing=(self.budgets.log(),))[0]
+        self.prices.copy_((-slopes).clamp_min(LEAST_ELASTICITY) * mean / self.budgets)

@@ -40,7 +40,7 @@ class Experience:
         observations: [b, o].
         actions: [b, k].
         log_probs: Under the policy that acted, [b].
-        advantages: Mean 0 and spread 1 over the rollout, [b].
+        advantages: Mean 0 and spread 1 over the rollout before they are clipped, [b].
         returns: Targets of the critic, in the unit of rewards, [b].
         values: What it said, likewise, [b].
     """
@@ -73,6 +73,8 @@ class PPO:
         num_minibatches: Steps of the optimiser per pass.
         ent_coef: Of the entropy, which keeps exploration up.
         vf_coef: Of the critic's loss.
+        adv_clip: Standardised advantages are clipped to this: a frame on which the output tips over
+            to another class may weigh as much as a thousand others.
         target_kl: Passes over a rollout stop once the policy has moved this far, nats.
 
     Raises:
@@ -83,16 +85,17 @@ class PPO:
     gae_lambda: float = 0.9
     clip_coef: float = 0.2
     update_epochs: int = 4
-    num_minibatches: int = 2
+    num_minibatches: int = 4
     ent_coef: float = 0.0
     vf_coef: float = 0.5
+    adv_clip: float = 4.0
     target_kl: float = 0.05
 
     def __post_init__(self) -> None:
         """Refuse what would train nothing, or nonsense."""
         for name in ("gamma", "gae_lambda"):
             check_share(name, getattr(self, name))
-        for name in ("clip_coef", "target_kl"):
+        for name in ("clip_coef", "adv_clip", "target_kl"):
             if not getattr(self, name) > 0:
                 raise RegateError(f"{name} must be above 0, got {getattr(self, name):g}")
         for name in ("update_epochs", "num_minibatches"):
@@ -118,11 +121,12 @@ class PPO:
         returns = advantages + values
         agent.value_norm.update(returns)
         spread = advantages.std(correction=0).clamp_min(LEAST_STD)
+        limits = -self.adv_clip, self.adv_clip
         return Experience(
             observations=rollout.observations.flatten(0, 1),
             actions=rollout.actions.flatten(0, 1),
             log_probs=rollout.log_probs.flatten(),
-            advantages=((advantages - advantages.mean()) / spread).flatten(),
+            advantages=((advantages - advantages.mean()) / spread).flatten().clamp(*limits),
             returns=returns.flatten(),
             values=values.flatten(),
         )

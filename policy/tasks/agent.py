@@ -15,7 +15,7 @@ from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
 from policy.calibration import spread_clips
 from policy.gates.heuristic import ThresholdGate
-from policy.gates.steered import SteeredGate
+from policy.gates.selective import ACTIONS, SelectiveGate
 from policy.quality import dense_reference, sweep_clip
 from policy.rl.actor_critic import Actor, Agent, Critic, Exploration
 from policy.rl.bins import BINS, BudgetBins
@@ -39,10 +39,10 @@ class AgentTask(ReuseTask):
     the threshold spends it, and the price at which the threshold neither gains nor loses by
     spending a little more.
 
-    Rewards are in units of what the threshold loses at the clip's budget.
+    Rewards are in units of what the threshold loses on a clip at that budget.
     """
 
-    gate: SteeredGate
+    gate: SelectiveGate
     policy_name: str
     """Of the gate, in tables and files."""
 
@@ -60,6 +60,7 @@ class AgentTask(ReuseTask):
         calibration_clips: int,
         budget: float,
         preprocessing: Preprocessing,
+        fallback: bool,
     ) -> None:
         low, high = budget_range
         if not 0 < low < high <= 1:
@@ -69,7 +70,7 @@ class AgentTask(ReuseTask):
         for name, value in (("exploration", exploration), ("max_grad_norm", max_grad_norm)):
             if not value > 0:
                 raise RegateError(f"{name} must be above 0, got {value:g}")
-        super().__init__(backbone, weights, calibration_clips, budget, preprocessing)
+        super().__init__(backbone, weights, calibration_clips, budget, preprocessing, fallback)
         # A rollout is stepped on several times.
         self.automatic_optimization = False
         self.learning_rate = learning_rate
@@ -81,12 +82,9 @@ class AgentTask(ReuseTask):
         self.critic = Critic(self.gate.observation_size) if critic else None
         self.value_norm = ValueNorm()
 
-    def new_gate(self) -> SteeredGate:
+    def new_gate(self) -> SelectiveGate:
         """A threshold that an untrained actor leaves as it is."""
-        gate = SteeredGate()
-        gate.name = self.policy_name
-        gate.actor = Actor(gate.observation_size, gate.action_size)
-        return gate
+        return untrained_gate(self.policy_name)
 
     @property
     def agent(self) -> Agent:
@@ -141,6 +139,10 @@ class AgentTask(ReuseTask):
         policy = self.agent.policy(observations)
         actions = policy.sample()
         return actions, policy.log_prob(actions)
+
+    def explores(self, streams: int) -> Tensor:
+        """Which streams of a rollout the agent acts in, bool [s]."""
+        return torch.ones(streams, dtype=torch.bool, device=self.device)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam on the agent, cosine decay over the whole run."""
@@ -198,7 +200,7 @@ class AgentTask(ReuseTask):
             )
 
     def _lost(self, knobs: Tensor) -> Tensor:
-        """What the threshold loses of the quality at each knob, on the calibration clips."""
+        """What the threshold loses of the quality on each calibration clip, [clips, knobs]."""
         threshold = ThresholdGate().to(self.device)
         lost = []
         for clip in spread_clips(self.data, self.calibration_clips):
@@ -208,8 +210,9 @@ class AgentTask(ReuseTask):
             knobs = knobs.to(self.device)
             metrics = sweep_clip(self.backbone, threshold, frames, dense, knobs, labels).metrics
             kept = metrics[self.quality].double().cpu()
-            lost.append(kept if self.quality == "kl" else 1 - kept)
-        return torch.stack(lost).nanmean(0)
+            # A clip without labels has no accuracy, and says nothing of what is lost.
+            lost.append((kept if self.quality == "kl" else 1 - kept).nan_to_num(0.0))
+        return torch.stack(lost)
 
     def _check_labels(self) -> None:
         classes, ours = len(self.data.class_names), self.backbone.num_classes
@@ -220,12 +223,17 @@ class AgentTask(ReuseTask):
             )
 
     def _log_rollout(self, rollout: Rollout, bins: Tensor) -> None:
-        """How the agent did while it explored; means over streams and frames."""
-        mean = {f"train/{name}": value.mean() for name, value in rollout.terms.items()}
-        over = rollout.terms["spent"] - self.bins.budgets[bins]
+        """How the agent did while it explored; means over its streams and frames."""
+        explores = self.explores(len(bins))
+        ours, bins = rollout.streams(explores), bins[explores]
         size = len(bins)
-        self.log("train/reward", rollout.rewards.mean(), prog_bar=True, batch_size=size)
-        self.log_dict(mean | {"train/excess": over.mean()}, batch_size=size)
+        reward = (ours.rewards * self.bins.units[bins]).mean()
+        self.log("train/reward", reward, prog_bar=True, batch_size=size)
+        over = ours.terms["spent"] - self.bins.budgets[bins]
+        means = {f"train/{name}": value.mean() for name, value in ours.terms.items()}
+        actions = zip(ACTIONS, ours.actions.mean((0, 1)), strict=True)
+        means |= {f"train/action_{name}": value for name, value in actions}
+        self.log_dict(means | {"train/excess": over.mean()}, batch_size=size)
 
     def _log_updates(self, updates: Sequence[Update], size: int) -> None:
         """What the steps on a rollout were like; means over them."""
@@ -239,3 +247,11 @@ class AgentTask(ReuseTask):
         means = {name: torch.stack(values).detach().mean() for name, values in columns.items()}
         spread = self.exploration.log_std.detach().exp().mean()
         self.log_dict(means | {"train/exploration": spread}, batch_size=size)
+
+
+def untrained_gate(name: str) -> SelectiveGate:
+    """The calibrated threshold, in the hands of an actor that has learned nothing yet."""
+    gate = SelectiveGate()
+    gate.name = name
+    gate.actor = Actor(gate.observation_size, gate.action_size)
+    return gate

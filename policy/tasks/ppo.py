@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from backbones.preprocessing import Preprocessing
+from datamodules.errors import RegateError
 from policy.rl.objective import explained_variance
 from policy.rl.ppo import PPO, Update
 from policy.rl.reward import Quality
@@ -16,15 +17,16 @@ from policy.tasks.agent import AgentTask
 class PPOTask(AgentTask):
     """PPO (https://arxiv.org/abs/1707.06347) against the threshold on the same clips.
 
-    Each clip is shown twice at one budget: the agent explores in one stream, and the calibrated
-    threshold runs in the other. What is learned from is the difference of their rewards, frame by
-    frame. The threshold's do not depend on the agent, so the gradient keeps its expectation, and
-    what makes a clip easy or hard cancels.
+    Each clip is shown in several streams at one budget: in the first the calibrated threshold runs,
+    in the others the agent explores. What is learned from is the difference of its reward to the
+    threshold's, frame by frame. The threshold's does not depend on the agent, so the gradient keeps
+    its expectation, and what makes a clip easy or hard cancels.
 
     Args:
         backbone: timm's name of it.
         weights: "pretrained", a local file, or "random".
         ppo: The algorithm's settings.
+        rollouts: Of each clip in a batch, beside the threshold's.
         learning_rate: Of Adam, decaying to zero along a cosine.
         exploration: Spread of the actions around the actor's at the start; 1 is 2 in log drift.
         max_grad_norm: Gradients are scaled down to this norm.
@@ -34,6 +36,7 @@ class PPOTask(AgentTask):
         calibration_clips: Clips of the calibration split that the knobs are found on.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
         preprocessing: What happens to an image first; the model's own by default.
+        fallback: Let the file serve the threshold where the gate is not found to be better.
 
     Raises:
         RegateError: If a value is outside its range, or the backbone cannot be loaded.
@@ -46,6 +49,7 @@ class PPOTask(AgentTask):
         backbone: str,
         weights: str = "pretrained",
         ppo: PPO = PPO(),  # noqa: B008  # frozen
+        rollouts: int = 8,
         learning_rate: float = 1e-3,
         exploration: float = 0.3,
         max_grad_norm: float = 0.5,
@@ -54,7 +58,10 @@ class PPOTask(AgentTask):
         calibration_clips: int = 12,
         budget: float = 0.2,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+        fallback: bool = True,
     ) -> None:
+        if rollouts < 1:
+            raise RegateError(f"rollouts must be 1 or more, got {rollouts}")
         super().__init__(
             backbone,
             weights,
@@ -63,11 +70,12 @@ class PPOTask(AgentTask):
             max_grad_norm=max_grad_norm,
             quality=quality,
             budget_range=budget_range,
-            repeats=2,
+            repeats=rollouts + 1,
             critic=True,
             calibration_clips=calibration_clips,
             budget=budget,
             preprocessing=preprocessing,
+            fallback=fallback,
         )
         self.save_hyperparameters()
         self.ppo = ppo
@@ -77,19 +85,24 @@ class PPOTask(AgentTask):
         """Of the optimiser, unless the policy moves far before."""
         return self.ppo.update_epochs * self.ppo.num_minibatches
 
+    def explores(self, streams: int) -> Tensor:
+        """All but the first of each clip."""
+        return torch.arange(streams, device=self.device) % self.repeats > 0
+
     def act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Explore in every first stream of two; the other follows the threshold, action 0."""
+        """Explore where the agent does; action 0, the threshold, elsewhere."""
         actions, log_probs = super().act(observations)
-        actions[1::2] = 0.0
+        actions[~self.explores(len(actions))] = 0.0
         return actions, log_probs
 
     def learn(self, rollout: Rollout, bins: Tensor) -> Iterator[Update]:
         """Several passes over what the agent did better or worse than the threshold."""
-        places = torch.arange(len(bins), device=bins.device)
-        ours = rollout.streams(places[0::2])
-        ours.rewards.sub_(rollout.rewards[:, 1::2])
+        explores = self.explores(len(bins))
+        ours = rollout.streams(explores)
+        threshold = rollout.rewards[:, ~explores].repeat_interleave(self.repeats - 1, dim=1)
+        ours.rewards.sub_(threshold)
         experience = self.ppo.experience(self.agent, ours)
-        size = len(bins) // 2
+        size = ours.rewards.shape[1]
         explained = explained_variance(experience.values, experience.returns)
         self.log("train/reward_minus_threshold", ours.rewards.mean(), batch_size=size)
         self.log("train/explained_variance", explained, batch_size=size)

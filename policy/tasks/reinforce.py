@@ -34,6 +34,7 @@ class ReinforceTask(AgentTask):
         calibration_clips: Clips of the calibration split that the knobs are found on.
         budget: At which ``test``, ``predict`` and TensorBoard's overlays show the gate.
         preprocessing: What happens to an image first; the model's own by default.
+        fallback: Let the file serve the threshold where the gate is not found to be better.
 
     Raises:
         RegateError: If a value is outside its range, or the backbone cannot be loaded.
@@ -46,7 +47,7 @@ class ReinforceTask(AgentTask):
         backbone: str,
         weights: str = "pretrained",
         reinforce: Reinforce = Reinforce(),  # noqa: B008  # frozen
-        rollouts: int = 4,
+        rollouts: int = 8,
         learning_rate: float = 3e-3,
         exploration: float = 0.3,
         max_grad_norm: float = 0.5,
@@ -55,6 +56,7 @@ class ReinforceTask(AgentTask):
         calibration_clips: int = 12,
         budget: float = 0.2,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
+        fallback: bool = True,
     ) -> None:
         if rollouts < 2:
             raise RegateError(
@@ -73,6 +75,7 @@ class ReinforceTask(AgentTask):
             calibration_clips=calibration_clips,
             budget=budget,
             preprocessing=preprocessing,
+            fallback=fallback,
         )
         self.save_hyperparameters()
         self.reinforce = reinforce

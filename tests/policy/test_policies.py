@@ -12,7 +12,7 @@ WITHOUT_A_KNOB = {"always", "never", "hold"}
 def test_every_name_of_the_table_is_known():
     assert {
         "dense", "always", "hold", "never", "random", "periodic", "frame-skip", "threshold",
-        "threshold-per-block", "top-r", "cosine", "gumbel",
+        "threshold-per-block", "top-r", "cosine", "gumbel", "ppo", "reinforce",
     } <= set(POLICIES)  # fmt: skip
     assert len(POLICIES) == len(set(POLICIES))
 

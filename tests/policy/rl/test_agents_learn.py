@@ -67,7 +67,7 @@ def rollout_of(one_region, agent):
 def test_ppo_learns_from_each_step_in_each_pass_and_stops_where_the_policy_moved_far(
     one_region, make_agent
 ):
-    agent, ppo = make_agent(), PPO(update_epochs=3, num_minibatches=2, target_kl=0.5)
+    agent, ppo = make_agent(), PPO(update_epochs=3, num_minibatches=2, target_kl=0.5, adv_clip=9)
     experience = ppo.experience(agent, rollout_of(one_region, agent))
 
     assert experience.advantages.mean().item() == pytest.approx(0, abs=1e-6)
@@ -106,6 +106,7 @@ def test_what_all_rollouts_of_a_clip_get_teaches_reinforce_nothing(one_region, m
         (PPO, "gamma", 1.5, "gamma must be in [0, 1], got 1.5"),
         (PPO, "gae_lambda", -0.1, "gae_lambda must be in [0, 1], got -0.1"),
         (PPO, "clip_coef", 0.0, "clip_coef must be above 0, got 0"),
+        (PPO, "adv_clip", 0.0, "adv_clip must be above 0, got 0"),
         (PPO, "target_kl", -1.0, "target_kl must be above 0, got -1"),
         (PPO, "update_epochs", 0, "update_epochs must be 1 or more, got 0"),
         (PPO, "num_minibatches", 0, "num_minibatches must be 1 or more, got 0"),

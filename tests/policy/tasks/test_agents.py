@@ -1,0 +1,348 @@
+"""Training an agent by PPO and by REINFORCE, through the command line where a user would."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from datamodules.synthetic import SyntheticClips
+from policy.cli import main
+from policy.gate_file import load_gate, read_metadata
+from policy.gates.heuristic import ThresholdGate
+from policy.rl.ppo import PPO
+from policy.session import ReuseSession
+from policy.tasks.agent import AgentTask
+from policy.tasks.ppo import PPOTask
+from policy.tasks.reinforce import ReinforceTask
+
+TASKS = {"ppo": PPOTask, "reinforce": ReinforceTask}
+STEPS = {"ppo": 4 * 2, "reinforce": 1}  # of the optimiser, per batch
+EACH_ROLLOUT = {
+    "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+    "init_args": {"filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1},
+}
+
+
+def scalars(folder):
+    """Values by tag, in the order of the steps."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def fails(words, capsys):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def words(root):
+    """Of a fit of a shipped config that takes seconds: 2 rollouts in each of 2 epochs."""
+    settings = {
+        "model.weights": "random",
+        "model.calibration_clips": 2,
+        "model.fallback": "false",
+        "model.ppo.target_kl": 1e9,
+        "data.num_frames": 4,
+        "data.train_clips": 8,
+        "data.calibration_clips": 2,
+        "data.test_clips": 2,
+        "data.batch_size": 4,
+        "trainer.max_epochs": 2,
+        "trainer.log_every_n_steps": 1,
+        "trainer.enable_progress_bar": "false",
+    }
+
+    def make(policy):
+        own = [f"--{key}={value}" for key, value in settings.items() if "ppo" not in key]
+        if policy == "ppo":
+            own.append(f"--model.ppo.target_kl={settings['model.ppo.target_kl']}")
+        return ["--config", str(root / f"configs/{policy}/synthetic.yaml"), *own]
+
+    return make
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def policy(request):
+    """Each in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def runs(words, tmp_path_factory):
+    """Folder of such a run of each policy, for tests that only read it."""
+    done = {}
+
+    def run(policy):
+        if policy not in done:
+            done[policy] = tmp_path_factory.mktemp(policy) / "run"
+            keep = f"--trainer.callbacks={json.dumps([EACH_ROLLOUT])}"
+            main(["fit", *words(policy), keep, "--run_dir", str(done[policy])])
+        return done[policy]
+
+    return run
+
+
+@pytest.fixture
+def fit(words, tmp_path):
+    """Run a fit with changes, in a folder of its own."""
+
+    def run(policy, name, *changes):
+        main(["fit", *words(policy), "--run_dir", str(tmp_path / name), *changes])
+        return tmp_path / name
+
+    return run
+
+
+@pytest.mark.parametrize("task", TASKS.values())
+def test_before_the_first_update_the_mean_action_is_the_calibrated_threshold(
+    task, digits, digit_clips
+):
+    gate, threshold = task("regate_vit_digits", "random").gate, ThresholdGate()
+    frames = digits.normalize(digit_clips[1])
+    recomputed = []
+    for knob in (-2.0, -1.0, 0.0):
+        ours, theirs = ReuseSession(digits, gate), ReuseSession(digits, threshold)
+        ours.knob = theirs.knob = knob
+        for frame in frames:
+            one, other = ours.step(frame), theirs.step(frame)
+            assert torch.equal(one.recompute, other.recompute)
+            assert torch.equal(one.logits, other.logits)
+            recomputed.append(one.recompute.float().mean().item())
+    assert 0.05 < sum(recomputed) / len(recomputed) < 0.95
+
+
+def test_a_fit_ends_with_a_gate_that_serves_any_budget(policy, runs, digits, digit_clips):
+    gate = load_gate(runs(policy) / "gate.safetensors", digits)
+
+    assert gate.name == policy
+    session = ReuseSession(digits, gate, budget=0.2)
+    spent = [session.step(frame).spent.item() for frame in digits.normalize(digit_clips[0])]
+    assert 0 < sum(spent[1:]) / 3 < 0.6
+    session.budget = 1.0
+    assert gate.calibration.source == "synthetic, 2 calibration clips"
+    command = read_metadata(runs(policy) / "gate.safetensors")["command"]
+    assert f"configs/{policy}/synthetic.yaml" in command
+
+
+def test_each_rollout_and_each_validation_is_logged(policy, runs):
+    logged = scalars(runs(policy))
+
+    names = ["loss", "reward", "quality", "spent", "excess", "kl", "policy_loss", "approx_kl"]
+    if policy == "ppo":
+        names += ["reward_minus_threshold", "value_loss", "explained_variance", "clip_fraction"]
+    for name in names:
+        assert len(logged[f"train/{name}"]) == 4, name
+    assert len(logged["val/kl_minus_threshold"]) == 2
+    for kl, quality in zip(logged["train/kl"], logged["train/quality"], strict=True):
+        assert quality == pytest.approx(1 - kl, abs=1e-5)
+    assert logged["train/exploration"][0] == pytest.approx(0.3, rel=0.05)
+    values = [value for tag, series in logged.items() if tag[:3] != "hp/" for value in series]
+    assert all(map(math.isfinite, values))
+
+
+def test_the_actor_learns_and_the_backbone_does_not(policy, runs):
+    last = torch.load(runs(policy) / "checkpoints" / "last.ckpt")
+
+    parts = {name.split(".")[0] for name in last["state_dict"]}
+    critic = {"critic"} if policy == "ppo" else set()
+    assert parts == {"gate", "exploration", "value_norm", "bins"} | critic
+    assert last["global_step"] == 4 * STEPS[policy]
+    assert last["state_dict"]["gate.actor.layers.4.weight"].abs().sum() > 0
+
+
+def test_an_agent_that_does_not_explore_gets_what_the_threshold_gets(fit):
+    logged = scalars(fit("ppo", "still", "--model.exploration=1e-9", "--trainer.max_epochs=1"))
+
+    assert logged["train/reward_minus_threshold"][0] == 0  # the second batch comes after a step
+
+
+def test_the_same_seed_makes_the_same_gate(policy, runs, fit):
+    whole = load_file(runs(policy) / "gate.safetensors")
+
+    again = load_file(fit(policy, "again") / "gate.safetensors")
+    other = load_file(fit(policy, "other", "--seed_everything=1") / "gate.safetensors")
+
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert not torch.equal(whole["actor.layers.0.weight"], other["actor.layers.0.weight"])
+
+
+def assert_same_gate(folder, other):
+    ours, theirs = (load_file(run / "gate.safetensors") for run in (folder, other))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ours, theirs = (read_metadata(run / "gate.safetensors") for run in (folder, other))
+    assert (ours["calibration"], ours["knob"]) == (theirs["calibration"], theirs["knob"])
+    last = [torch.load(run / "checkpoints" / "last.ckpt") for run in (folder, other)]
+    for name, value in last[0]["state_dict"].items():
+        assert torch.equal(value, last[1]["state_dict"][name]), name
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(policy, runs, fit):
+    done = 3 * STEPS[policy]
+    checkpoint = runs(policy) / "checkpoints" / f"step={done}.ckpt"
+
+    resumed = fit(policy, "resumed", "--ckpt_path", str(checkpoint))
+
+    assert_same_gate(resumed, runs(policy))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_it_had_not_been(policy, runs, words, tmp_path, regate):
+    every_rollout = {
+        "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+        "init_args": {
+            "filename": "last", "enable_version_counter": False, "every_n_train_steps": 1
+        },
+    }  # fmt: skip
+    cut = ["fit", *words(policy), "--run_dir", str(tmp_path / "cut")]
+    cut += [f"--trainer.callbacks={json.dumps([every_rollout])}"]
+    killed = regate(*cut, "--model.class_path", f"killed_run.Killed{TASKS[policy].__name__}")
+    assert killed.returncode == -9, killed.stderr
+    saved = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] == 3 * STEPS[policy]
+
+    main([*cut, "--ckpt_path", "last"])
+
+    assert_same_gate(tmp_path / "cut", runs(policy))
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_agent(policy, words, tmp_path, regate, digits):
+    done = regate(
+        "fit", *words(policy), "--run_dir", tmp_path / "run", "--trainer.devices", 2,
+        "--trainer.strategy", "ddp", "--data.batch_size", 2,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("gate: ") == 1
+    load_gate(tmp_path / "run" / "gate.safetensors", digits)
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """The task of a fit that will fail."""
+    tasks = []
+    original = AgentTask.on_fit_start
+
+    def remember(task):
+        tasks.append(task)
+        original(task)
+
+    monkeypatch.setattr(AgentTask, "on_fit_start", remember)
+    return tasks
+
+
+def test_a_reward_that_is_no_number_stops_before_anything_has_changed(
+    policy, words, tmp_path, capsys, monkeypatch, remembered
+):
+    original = AgentTask._rollout
+
+    def broken(task, batch, bins):
+        rollout = original(task, batch, bins)
+        rollout.rewards[1, 0] = math.nan
+        return rollout
+
+    monkeypatch.setattr(AgentTask, "_rollout", broken)
+    told = fails(["fit", *words(policy), "--run_dir", str(tmp_path)], capsys)
+
+    assert told == (
+        "training stopped at step 0 because a reward is not finite, with the weights still those "
+        "before the step; look for broken clips, then go on with --ckpt_path last"
+    )
+    (task,) = remembered
+    assert task.gate.actor.layers[-1].weight.abs().sum() == 0
+    assert task.value_norm.count == 0
+    assert not (tmp_path / "gate.safetensors").exists()
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(
+    words, tmp_path, capsys, monkeypatch, remembered
+):
+    monkeypatch.setattr(PPO, "__post_init__", lambda settings: None)  # which would refuse it
+    told = fails(
+        ["fit", *words("ppo"), "--run_dir", str(tmp_path), "--model.ppo.vf_coef=.nan"], capsys
+    )
+
+    assert told.startswith("training stopped at step 0 because the loss is nan, with the weights")
+    (task,) = remembered
+    assert all(torch.isfinite(parameter).all() for parameter in task.agent.parameters())
+    assert task.gate.actor.layers[-1].weight.abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "setting", "told"),
+    [
+        ("ppo", "budget_range=[0,1]", "budget_range must be two ascending values in (0, 1], got 0"),
+        ("ppo", "exploration=0", "exploration must be above 0, got 0"),
+        ("ppo", "max_grad_norm=-1", "max_grad_norm must be above 0, got -1"),
+        ("ppo", "ppo.gamma=2", "gamma must be in [0, 1], got 2"),
+        ("reinforce", "reinforce.gamma=2", "gamma must be in [0, 1], got 2"),
+        (
+            "reinforce", "rollouts=1",
+            "rollouts must be 2 or more, as each is held against the others, got 1",
+        ),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_its_range_is_told(policy, setting, told, words, capsys):
+    assert told in fails(["fit", *words(policy), f"--model.{setting}"], capsys)
+
+
+def test_clips_without_a_frame_to_act_on_are_refused(words, tmp_path, capsys):
+    short = ["--data.num_frames=2", "--run_dir", str(tmp_path)]
+
+    assert fails(["fit", *words("ppo"), *short], capsys) == (
+        "an agent learns from clips of 3 frames or more, got 2: set --data.num_frames"
+    )
+
+
+def test_labels_of_other_classes_are_refused(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(SyntheticClips, "class_names", ("even", "odd"))
+    asked = ["--model.quality=accuracy", "--run_dir", str(tmp_path)]
+
+    assert fails(["fit", *words("ppo"), *asked], capsys) == (
+        "quality accuracy needs the backbone's own 10 classes as labels, but synthetic has 2: "
+        "kl, agreement and cosine need none"
+    )
+
+
+@pytest.mark.parametrize("quality", ["accuracy", "agreement", "cosine"])
+def test_other_qualities_can_be_learned_from(quality, fit):
+    run = fit("reinforce", quality, f"--model.quality={quality}", "--trainer.max_epochs=1")
+
+    logged = scalars(run)
+    assert all(0 <= value <= 1 for value in logged["train/quality"])
+    assert ("train/kl" in logged) == (quality != "accuracy")
+
+
+@pytest.fixture
+def copied(policy, runs, tmp_path):
+    """A copy of the run, for tests that leave something in it."""
+    return shutil.copytree(runs(policy), tmp_path / "copied")
+
+
+def test_test_predict_and_export_need_the_checkpoint_alone(copied, policy, digits, capsys):
+    checkpoint = str(copied / "checkpoints" / "last.ckpt")
+
+    main(["test", "--ckpt_path", checkpoint])
+    tested = capsys.readouterr().out
+    main(["predict", "--ckpt_path", checkpoint])
+    main(["export", "--ckpt", checkpoint, "--out", str(copied / "last.safetensors")])
+
+    assert "test/kl" in tested
+    assert len((copied / "predictions.jsonl").read_text().splitlines()) == 2
+    assert load_gate(copied / "last.safetensors", digits).name == policy
+
+
+def test_a_step_limit_counts_steps_of_the_optimiser(fit):
+    run = fit("ppo", "short", "--trainer.max_steps=8")
+
+    assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 8
+    assert issubclass(PPOTask, LightningModule)
