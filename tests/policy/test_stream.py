@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -11,9 +12,13 @@ from backbones import load_backbone
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.video import read_frames
 from datamodules.video_writer import VideoWriter
+from policy.budget import Calibration, Fallback, Verdict
 from policy.cli import main
+from policy.gate_file import save_gate
 from policy.gates import ThresholdGate, TopRGate
+from policy.gates.learned import LearnedGate
 from policy.guard import Guard
+from policy.risk import Risk, RiskLimit, TestedBudget
 from policy.session import ReuseSession
 from policy.stream import stream
 
@@ -84,6 +89,30 @@ def test_its_numbers_are_those_of_a_session_driven_by_hand(video, tmp_path):
     assert 0 < summary["dense_ms"]["p50"] <= summary["dense_ms"]["p95"]
     assert written["meta"]["backbone"] == "regate_vit_digits"
     assert written["meta"]["policy"] == "top-r"
+
+
+def test_a_fallback_and_a_promise_of_the_gate_file_are_told(video, tmp_path, capsys, recwarn):
+    backbone = load_backbone(DIGITS["backbone"], DIGITS["weights"])
+    gate = LearnedGate(backbone.dim, backbone.depth)
+    theirs = Calibration((0.2, 0.5), (1.0, 0.0), floor=0.05)
+    verdicts = (Verdict(0.2, None, None), Verdict(0.5, -0.1, (-0.2, -0.1)))
+    risk = Risk(RiskLimit(0.1, 0.9), 0.5, 30, (TestedBudget(0.5, 0, 0.04),))
+    fallback = Fallback(theirs, verdicts, clips=30, groups=30)
+    gate.calibration = replace(theirs, fallback=fallback, risk=risk)
+    path, out = str(tmp_path / "gate.safetensors"), tmp_path / "out.json"
+    save_gate(path, gate, backbone)
+
+    for budget in (0.2, 0.5):
+        stream(video, gate=path, budget=budget, weights="random", json=str(out))
+        printed = capsys.readouterr().out
+        assert risk.told() in printed.splitlines()
+        lower = budget < 0.5
+        assert ("risk: budget 0.2 is lower, so nothing is promised of it" in printed) is lower
+        assert ("gumbel, served by threshold, on regate_vit_digits" in printed) is lower
+        served_by = json.loads(out.read_text())["meta"]["served_by"]
+        assert served_by == ("threshold" if lower else "gumbel")
+    said = [str(warning.message) for warning in recwarn if warning.category is RegateWarning]
+    assert [message.split(":")[0] for message in said] == [path, path]  # once per run
 
 
 def test_recomputing_everything_agrees_with_dense_everywhere(video):
