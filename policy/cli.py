@@ -40,6 +40,9 @@ COMMANDS = {
         "policy.recalibrate:recalibrate", "find a gate's budgets on videos of your own"
     ),
     "export": Command("policy.export:export", "write the gate file of a checkpoint"),
+    "bench-env": Command(
+        "policy.rl.benchmark:bench_env", "time the reinforcement-learning environment"
+    ),
 }
 
 EXAMPLES = """\

@@ -1,18 +1,38 @@
 """What a step is worth: quality minus the price of what was spent for it."""
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from datamodules.errors import RegateError
 from policy.divergence import kl_to_dense
-from policy.quality import DenseClip
 from policy.records import FrameResult
 
 Quality = Literal["accuracy", "agreement", "kl", "cosine"]
 """Top-1 against the label, top-1 against the dense model's, 1 − KL to it in nats, or the mean
 cosine of the patch tokens to its."""
+
+
+class Reference(NamedTuple):
+    """The dense model's outputs, as far as a quality looks at them; one row per frame or stream.
+
+    Attributes:
+        logits: [s, k].
+        patches: [s, p, d]; None unless cosine is the quality.
+    """
+
+    logits: Tensor
+    patches: Tensor | None
+
+    @classmethod
+    def rows(cls, references: Sequence["Reference"], index: Sequence[int]) -> "Reference":
+        """One row of each."""
+        pairs = list(zip(references, index, strict=True))
+        patches = [one.patches[row] for one, row in pairs if one.patches is not None]
+        logits = torch.stack([one.logits[row] for one, row in pairs])
+        return cls(logits, torch.stack(patches) if patches else None)
 
 
 def check_quality(name: str) -> None:
@@ -26,7 +46,7 @@ def check_quality(name: str) -> None:
 
 
 def quality_terms(
-    name: Quality, result: FrameResult, dense: DenseClip | None, labels: Tensor
+    name: Quality, result: FrameResult, dense: Reference | None, labels: Tensor
 ) -> dict[str, Tensor]:
     """What is known of each stream's output on one frame, ``quality`` among it, each [s].
 
@@ -49,6 +69,7 @@ def quality_terms(
     elif name == "kl":
         terms["quality"] = 1 - terms["kl"]
     elif name == "cosine":
+        assert dense.patches is not None
         near = torch.cosine_similarity(result.patches, dense.patches, dim=-1).mean(-1)
         terms["quality"] = terms["cosine"] = near
     return terms

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from policy.overlay import Caption, draw_overlay
 from policy.records import FrameResult
-from policy.rl.reward import quality_terms
-from policy.rl.world import Episode, World, stack_dense
+from policy.rl.reward import Reference, quality_terms
+from policy.rl.world import Episode, World
 from policy.session import ReuseSession
 
 Observations = NDArray[np.float32]
@@ -115,7 +115,10 @@ class Simulation:
 
     def _terms(self, result: FrameResult) -> Terms:
         labels = torch.stack([episode.labels[episode.position] for episode in self.episodes])
-        dense = stack_dense(self.episodes)
+        known = [episode.dense for episode in self.episodes if episode.dense is not None]
+        # The reference of an episode begins at its second frame.
+        rows = [episode.position - 1 for episode in self.episodes]
+        dense = Reference.rows(known, rows) if known else None
         told = quality_terms(self.world.quality, result, dense, labels.to(result.logits.device))
         terms = {name: value.double().cpu().numpy() for name, value in told.items()}
         terms["spent"] = result.spent.numpy()

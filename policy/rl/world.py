@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from backbones.loading import load_backbone
@@ -19,9 +18,9 @@ from policy.calibration import fit_block_offsets, spread_clips
 from policy.gates.base import Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.steered import SteeredGate
-from policy.quality import DenseClip, dense_clip
+from policy.quality import dense_clip
 from policy.rl.actions import make_gate
-from policy.rl.reward import Quality, check_quality
+from policy.rl.reward import Quality, Reference, check_quality
 from policy.rl.yardstick import Yardstick
 
 LEAST_FRAMES = 3
@@ -40,8 +39,8 @@ class Episode:
         frames: uint8 [t, c, h, w].
         labels: int64 [t], -1 where unlabelled.
         name: Of the clip.
-        dense: Of the frames that are acted on, all but the first and the last; None where only
-            labels count.
+        dense: Of the frames that are acted on, all but the first and the last, as far as the
+            quality looks at it; None where only labels count.
         budget: Fraction of the dense MACs that the threshold spends at the knob.
         knob: Of the gate.
         price: Of a dense frame's compute, in quality.
@@ -53,7 +52,7 @@ class Episode:
     frames: Tensor
     labels: Tensor
     name: str
-    dense: DenseClip | None
+    dense: Reference | None
     budget: float
     knob: float
     price: float
@@ -170,7 +169,7 @@ class World:
         budget: float,
         knob: float | None = None,
         price: float | None = None,
-        dense: DenseClip | None = None,
+        dense: Reference | None = None,
     ) -> Episode:
         """One episode; what is not given follows from the budget.
 
@@ -196,12 +195,13 @@ class World:
             dense = self.dense(clip)
         return Episode(clip.frames, clip.labels, clip.name, dense, budget, knob, price)
 
-    def dense(self, clip: Clip) -> DenseClip | None:
+    def dense(self, clip: Clip) -> Reference | None:
         """Reference outputs of the frames that are acted on, in one batch; None if not needed."""
         if self.quality == "accuracy":
             return None
         frames = clip.frames if clip.clean is None else clip.clean
-        return dense_clip(self.backbone, self.backbone.normalize(frames[1:-1]))
+        dense = dense_clip(self.backbone, self.backbone.normalize(frames[1:-1]))
+        return Reference(dense.logits, dense.patches if self.quality == "cosine" else None)
 
     def _clips(self) -> ClipDataset:
         if self._dataset is None:
@@ -235,14 +235,3 @@ def _embedded_yardstick(quality: Quality, clips: int) -> Yardstick:
     backbone, data = _loaded(DEFAULT_BACKBONE), SyntheticClips()
     data.resize_crop = backbone.resize_crop
     return Yardstick.measure(backbone, ThresholdGate(), spread_clips(data, clips), quality)
-
-
-def stack_dense(episodes: Sequence[Episode]) -> DenseClip | None:
-    """Reference outputs of the frame that each episode computed last, one row per episode."""
-    rows = [(episode.dense, episode.position - 1) for episode in episodes]
-    columns = [
-        torch.stack([getattr(dense, name)[row] for dense, row in rows])
-        for name in ("logits", "features", "patches")
-        if all(dense is not None for dense, _ in rows)
-    ]
-    return DenseClip(*columns) if columns else None

@@ -1,6 +1,7 @@
 """What an agent is told, against numbers worked out by hand."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -96,3 +97,12 @@ def test_every_field_stays_within_its_range(groups):
 def test_a_memo_is_unpacked_as_it_was_packed():
     flat = torch.arange(2.0 * Memo.size(3)).view(2, -1)
     assert torch.equal(Memo.unpack(flat, 3).pack(), flat)
+
+
+def test_the_page_lists_every_field_with_its_range_and_meaning(root):
+    page = (root / "docs" / "rl.md").read_text()
+    tables = page.split("| field | range | meaning |")[1:]
+    listed = [re.findall(r"^\| `([^`]+)` \| (\S+) to (\S+) \| (.+) \|$", t, re.M) for t in tables]
+    rows = [[(f.name, f"{f.low:g}", f"{f.high:g}", f.meaning) for f in fields(g)] for g in (1, 2)]
+    assert listed[0] == rows[0]
+    assert listed[1] == [row for row in rows[1] if row not in rows[0]]
