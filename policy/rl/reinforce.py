@@ -23,6 +23,7 @@ class Reinforce:
     Args:
         gamma: Discount per frame, in [0, 1].
         ent_coef: Of the entropy, which keeps exploration up.
+        adv_clip: Standardised advantages are clipped to this, as in ``PPO``.
 
     Raises:
         RegateError: If a value is outside its range.
@@ -30,12 +31,15 @@ class Reinforce:
 
     gamma: float = 0.95
     ent_coef: float = 0.0
+    adv_clip: float = 4.0
 
     def __post_init__(self) -> None:
         """Refuse what would train nonsense."""
         check_share("gamma", self.gamma)
         if not self.ent_coef >= 0:
             raise RegateError(f"ent_coef must be 0 or more, got {self.ent_coef:g}")
+        if not self.adv_clip > 0:
+            raise RegateError(f"adv_clip must be above 0, got {self.adv_clip:g}")
 
     @torch.no_grad()
     def experience(self, rollout: Rollout, group: int) -> Experience:
@@ -47,12 +51,13 @@ class Reinforce:
         """
         returns = discounted_returns(rollout.rewards, self.gamma)  # [t, s]
         apart = minus_mean_of_others(returns.unflatten(1, (-1, group))).flatten(1)
+        spread = apart.std(correction=0).clamp_min(LEAST_STD)
         return Experience(
             observations=rollout.observations.flatten(0, 1),
             actions=rollout.actions.flatten(0, 1),
             log_probs=rollout.log_probs.flatten(),
             # Their mean is 0 already; a spread of 1 keeps the step's size apart from the rewards'.
-            advantages=(apart / apart.std(correction=0).clamp_min(LEAST_STD)).flatten(),
+            advantages=(apart / spread).flatten().clamp(-self.adv_clip, self.adv_clip),
             returns=returns.flatten(),
             values=(returns - apart).flatten(),
         )

@@ -47,7 +47,9 @@ def test_offset_and_refresh_are_those_of_the_steered_gate(backbone, make_frames)
         session.knob = 1.0
         frames = make_frames(backbone, 4, streams=3)
         results.append([session.step(frame).recompute for frame in frames])
-        results[-1].append(gate.observation(session.preview(frames[0]))[:, :25])
+        results[-1].append(
+            gate.observation(session.preview(frames[0]))[:, : theirs.observation_size]
+        )
 
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 

@@ -112,6 +112,7 @@ def test_what_all_rollouts_of_a_clip_get_teaches_reinforce_nothing(one_region, m
         (PPO, "num_minibatches", 0, "num_minibatches must be 1 or more, got 0"),
         (PPO, "ent_coef", -0.5, "ent_coef must be 0 or more, got -0.5"),
         (Reinforce, "gamma", 2.0, "gamma must be in [0, 1], got 2"),
+        (Reinforce, "adv_clip", -2.0, "adv_clip must be above 0, got -2"),
         (Reinforce, "ent_coef", -1.0, "ent_coef must be 0 or more, got -1"),
     ],
 )

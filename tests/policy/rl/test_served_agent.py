@@ -73,7 +73,6 @@ def test_the_actor_is_charged_for(gate, digits, digit_clips):
 
 def test_an_agent_that_observes_something_else_is_refused(gate, file, digits, monkeypatch):
     names = [field.name for field in gate.observation_fields]
-    monkeypatch.setattr("policy.gates.selective.PREFERENCES", ())
     monkeypatch.setattr(SelectiveGate, "__init__", less(SelectiveGate.__init__))
 
     with pytest.raises(RegateError) as refused:
@@ -120,7 +119,7 @@ def test_it_streams(file, tmp_path, capsys):
 
 def test_it_is_compared_plain_and_paced(file, tmp_path, root):
     settings = {
-        "weights": "random", "policies": "threshold,ppo,ppo-paced", "gates": file,
+        "weights": "random", "policies": "ppo,ppo-paced", "gates": file, "budgets": "0.2",
         "data.num_frames": 4, "data.calibration_clips": 2, "data.test_clips": 2,
         "calibration_clips": 2, "timed_frames": 0, "resamples": 20, "out": tmp_path / "out",
     }  # fmt: skip
@@ -130,7 +129,7 @@ def test_it_is_compared_plain_and_paced(file, tmp_path, root):
 
     rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
     assert {row["policy"]: row["learned"] for row in rows} == {
-        "threshold": False, "ppo": True, "ppo-paced": True
+        "ppo": True, "ppo-paced": True
     }  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,7 +20,7 @@ from policy.tasks.ppo import PPOTask
 from policy.tasks.reinforce import ReinforceTask
 
 TASKS = {"ppo": PPOTask, "reinforce": ReinforceTask}
-STEPS = {"ppo": 4 * 2, "reinforce": 1}  # of the optimiser, per batch
+STEPS = {"ppo": 4 * 4, "reinforce": 1}  # of the optimiser, per batch
 EACH_ROLLOUT = {
     "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
     "init_args": {"filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1},
@@ -342,7 +341,6 @@ def test_test_predict_and_export_need_the_checkpoint_alone(copied, policy, digit
 
 
 def test_a_step_limit_counts_steps_of_the_optimiser(fit):
-    run = fit("ppo", "short", "--trainer.max_steps=8")
+    run = fit("ppo", "short", "--trainer.max_steps=16")
 
-    assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 8
-    assert issubclass(PPOTask, LightningModule)
+    assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 16
