@@ -48,7 +48,7 @@ class ReinforceTask(AgentTask):
         weights: str = "pretrained",
         reinforce: Reinforce = Reinforce(),  # noqa: B008  # frozen
         rollouts: int = 8,
-        learning_rate: float = 1e-2,
+        learning_rate: float = 2e-3,
         exploration: float = 0.3,
         max_grad_norm: float = 0.5,
         quality: Quality = "kl",
