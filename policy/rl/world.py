@@ -103,7 +103,7 @@ class World:
         yardstick: Yardstick | None = None,
     ) -> None:
         self.backbone = _loaded(backbone) if isinstance(backbone, str) else backbone
-        self.low, self.high = budget if isinstance(budget, tuple) else (budget, budget)
+        self.low, self.high = (budget, budget) if isinstance(budget, int | float) else budget
         check_budget(self.low)
         check_budget(self.high)
         if self.low > self.high:
@@ -134,7 +134,8 @@ class World:
         """Of the threshold that actions of 0 stand for; measured when first needed."""
         if self._yardstick is None:
             embedded = (
-                self.backbone is _loaded(DEFAULT_BACKBONE)
+                self.backbone.name == DEFAULT_BACKBONE
+                and self.backbone is _loaded(DEFAULT_BACKBONE)
                 and type(self.data) is SyntheticClips
                 and self.data.describe() == SyntheticClips().describe()
                 and self.gate.offsets is None
