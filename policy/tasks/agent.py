@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -91,6 +92,26 @@ class AgentTask(ReuseTask):
         """What is trained."""
         assert self.gate.actor is not None
         return Agent(self.gate.actor, self.exploration, self.critic, self.value_norm)
+
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """Refuse what Lightning cannot do for a module that takes its steps itself.
+
+        The only hook before Lightning's own check, which names no cure.
+
+        Raises:
+            RegateError: If the Trainer is to clip or to accumulate gradients.
+        """
+        if self.trainer.gradient_clip_val:
+            raise RegateError(
+                "an agent clips its gradients itself: leave --trainer.gradient_clip_val out and "
+                "set --model.max_grad_norm"
+            )
+        if self.trainer.accumulate_grad_batches != 1:
+            raise RegateError(
+                "an agent takes several steps per batch: leave --trainer.accumulate_grad_batches "
+                "out and set --data.batch_size or --model.rollouts"
+            )
+        return super().configure_callbacks()
 
     def on_fit_start(self) -> None:
         """Measure the threshold at each budget that is trained for.

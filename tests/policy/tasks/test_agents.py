@@ -294,6 +294,27 @@ def test_a_setting_out_of_its_range_is_told(policy, setting, told, words, capsys
     assert told in fails(["fit", *words(policy), f"--model.{setting}"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "gradient_clip_val=1",
+            "an agent clips its gradients itself: leave --trainer.gradient_clip_val out and set "
+            "--model.max_grad_norm",
+        ),
+        (
+            "accumulate_grad_batches=2",
+            "an agent takes several steps per batch: leave --trainer.accumulate_grad_batches out "
+            "and set --data.batch_size or --model.rollouts",
+        ),
+    ],
+)
+def test_what_a_trainer_cannot_do_for_an_agent_is_told(setting, told, words, tmp_path, capsys):
+    asked = [f"--trainer.{setting}", "--run_dir", str(tmp_path)]
+
+    assert fails(["fit", *words("ppo"), *asked], capsys) == told
+
+
 def test_clips_without_a_frame_to_act_on_are_refused(words, tmp_path, capsys):
     short = ["--data.num_frames=2", "--run_dir", str(tmp_path)]
 
