@@ -37,7 +37,7 @@ class RiskLimit:
 
 
 @dataclass(frozen=True)
-class TestedBudget:
+class BudgetTest:
     """One step of the test sequence.
 
     Attributes:
@@ -65,7 +65,7 @@ class Risk:
     limit: RiskLimit
     budget: float | None
     videos: int
-    tested: tuple[TestedBudget, ...]
+    tested: tuple[BudgetTest, ...]
 
     def told(self) -> str:
         """The result in one line, for people."""
@@ -93,5 +93,5 @@ class Risk:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Inverse of ``to_json``."""
-        tested = tuple(TestedBudget(**step) for step in value["tested"])
+        tested = tuple(BudgetTest(**step) for step in value["tested"])
         return cls(RiskLimit(**value["limit"]), value["budget"], value["videos"], tested)

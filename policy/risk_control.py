@@ -18,7 +18,7 @@ from datamodules.records import Clip
 from policy.calibration import FloatArray
 from policy.gates.base import Gate
 from policy.quality import dense_reference, sweep_settings
-from policy.risk import Risk, RiskLimit, TestedBudget
+from policy.risk import BudgetTest, Risk, RiskLimit
 
 SEED = 0
 
@@ -60,7 +60,7 @@ def lowest_budget(disagreement: FloatArray, budgets: Sequence[float], limit: Ris
     for column in np.argsort(budgets)[::-1]:
         budget, failed = float(budgets[column]), int(failures[column])
         p = float(binom.cdf(failed, len(disagreement), limit.risk))
-        tested.append(TestedBudget(budget, failed, p))
+        tested.append(BudgetTest(budget, failed, p))
         if p > 1 - limit.confidence:
             break
         passed = budget

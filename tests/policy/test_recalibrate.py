@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from datamodules.errors import RegateWarning
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
-from policy.risk import RiskLimit, TestedBudget
+from policy.risk import BudgetTest, RiskLimit
 from policy.session import ReuseSession
 
 WORDS = [
@@ -81,7 +81,7 @@ def test_a_limit_on_the_risk_is_tested_kept_in_the_file_and_told(tmp_path, digit
     assert risk.limit == RiskLimit(0.5, 0.7, 0.4)
     assert risk.videos == 2  # of the three groups one is what the knobs were found on
     table = load_gate(path, digits).calibration
-    assert risk.tested[0] == TestedBudget(min(table.spent[-1], 1.0), failures=0, p=0.25)
+    assert risk.tested[0] == BudgetTest(min(table.spent[-1], 1.0), failures=0, p=0.25)
     assert risk.budget in {step.budget for step in risk.tested}
     assert risk.told() in capsys.readouterr().out.splitlines()
 

@@ -18,7 +18,7 @@ from policy.gate_file import save_gate
 from policy.gates import ThresholdGate, TopRGate
 from policy.gates.learned import LearnedGate
 from policy.guard import Guard
-from policy.risk import Risk, RiskLimit, TestedBudget
+from policy.risk import BudgetTest, Risk, RiskLimit
 from policy.session import ReuseSession
 from policy.stream import stream
 
@@ -96,7 +96,7 @@ def test_a_fallback_and_a_promise_of_the_gate_file_are_told(video, tmp_path, cap
     gate = LearnedGate(backbone.dim, backbone.depth)
     theirs = Calibration((0.2, 0.5), (1.0, 0.0), floor=0.05)
     verdicts = (Verdict(0.2, None, None), Verdict(0.5, -0.1, (-0.2, -0.1)))
-    risk = Risk(RiskLimit(0.1, 0.9), 0.5, 30, (TestedBudget(0.5, 0, 0.04),))
+    risk = Risk(RiskLimit(0.1, 0.9), 0.5, 30, (BudgetTest(0.5, 0, 0.04),))
     fallback = Fallback(theirs, verdicts, clips=30, groups=30)
     gate.calibration = replace(theirs, fallback=fallback, risk=risk)
     path, out = str(tmp_path / "gate.safetensors"), tmp_path / "out.json"
