@@ -1,6 +1,7 @@
 """The synthetic clips as a data module."""
 
 import hashlib
+from typing import Literal, get_args
 
 import torch
 
@@ -14,6 +15,8 @@ from datamodules.synthetic.render import FRAME_SIDE, Recipe, render
 
 PLAIN_EVERY = 4
 """Every fourth clip is plain."""
+
+Kind = Literal["all", "plain", "busy"]
 
 
 class SyntheticClips(ClipDataModule):
@@ -36,9 +39,10 @@ class SyntheticClips(ClipDataModule):
         num_workers: Processes that render beside the main one.
         seed: Fixes every clip.
         disturbance: Noise, Flicker or Recompression of all clips, on top of what busy ones have.
+        test_kind: Which of the test clips to keep: all, or the plain or the busy ones alone.
 
     Raises:
-        RegateError: If a count is smaller than 1.
+        RegateError: If a count is smaller than 1, or there is no such kind.
     """
 
     name = "synthetic"
@@ -54,6 +58,7 @@ class SyntheticClips(ClipDataModule):
         num_workers: int = 0,
         seed: int = 0,
         disturbance: Disturbance | None = None,
+        test_kind: Kind = "all",
     ) -> None:
         """Check the counts; nothing is rendered before it is asked for."""
         super().__init__(batch_size, num_workers, seed, disturbance)
@@ -66,7 +71,10 @@ class SyntheticClips(ClipDataModule):
         for argument, count in counts.items():
             if count < 1:
                 raise RegateError(f"{argument} must be at least 1, got {count}.")
+        if test_kind not in get_args(Kind):
+            raise RegateError(f"test_kind must be all, plain or busy, got {test_kind!r}.")
         self.num_frames = num_frames
+        self.test_kind = test_kind
         self.num_clips: dict[Split, int] = {
             "train": train_clips,
             "calibration": calibration_clips,
@@ -74,8 +82,8 @@ class SyntheticClips(ClipDataModule):
         }
 
     def describe(self) -> dict[str, Json]:
-        """Also how long the clips are."""
-        return super().describe() | {"num_frames": self.num_frames}
+        """Also how long the clips are, and of which kind the test clips."""
+        return super().describe() | {"num_frames": self.num_frames, "test_kind": self.test_kind}
 
     def undisturbed(self, split: Split) -> ClipDataset:
         """The clips of one split."""
@@ -83,7 +91,10 @@ class SyntheticClips(ClipDataModule):
         if self.resize_crop and self.resize_crop.size != (FRAME_SIDE, FRAME_SIDE):
             wanted = self.resize_crop
             resize = ResizeCrop(wanted.size, 1.0, wanted.interpolation, "squash")
-        return SyntheticDataset(split, self.num_clips[split], self.num_frames, self.seed, resize)
+        clips = SyntheticDataset(split, self.num_clips[split], self.num_frames, self.seed, resize)
+        return (
+            clips if split != "test" or self.test_kind == "all" else OneKind(clips, self.test_kind)
+        )
 
 
 class SyntheticDataset(ClipDataset):
@@ -134,6 +145,26 @@ class SyntheticDataset(ClipDataset):
         else:
             frames = self.resize(images)
         return Clip(frames, torch.from_numpy(labels), self.names[index], self.groups[index])
+
+
+class OneKind(ClipDataset):
+    """The plain or the busy clips of a split that has no draws.
+
+    Args:
+        clips: Of both kinds.
+        kind: To keep.
+    """
+
+    def __init__(self, clips: ClipDataset, kind: Kind) -> None:
+        """Keep their names and groups."""
+        self.clips = clips
+        self.places = [place for place, name in enumerate(clips.names) if f"/{kind}/" in name]
+        names = [clips.names[place] for place in self.places]
+        super().__init__(names, [clips.groups[place] for place in self.places])
+
+    def __getitem__(self, draw: int) -> Clip:
+        """Render one of them."""
+        return self.clips[self.places[draw % len(self)]]
 
 
 def generator_fingerprint() -> str:

@@ -47,6 +47,26 @@ def test_48_test_clips_show_each_region_four_times_and_once_plain():
     assert len(plain) == len(set(plain)) == 12
 
 
+@pytest.mark.parametrize("kind", ["plain", "busy"])
+def test_test_clips_of_one_kind_are_those_among_all(kind):
+    every = SyntheticClips(test_clips=8).dataset("test")
+    data = SyntheticClips(test_clips=8, calibration_clips=5, test_kind=kind)
+    clips = data.dataset("test")
+
+    assert clips.names == tuple(name for name in every.names if kind in name)
+    for place, name in enumerate(clips.names):
+        clip = clips[place]
+        assert (clip.name, clip.group) == (name, clips.groups[place])
+        assert torch.equal(clip.frames, every[every.names.index(name)].frames)
+    assert len(data.dataset("calibration")) == 5
+    assert data.describe()["test_kind"] == kind
+
+
+def test_a_kind_that_is_not_there_is_refused():
+    with pytest.raises(RegateError, match="test_kind must be all, plain or busy, got 'dull'"):
+        SyntheticClips(test_kind="dull")
+
+
 def test_groups_of_the_splits_are_disjoint():
     data = SyntheticClips()
     groups = [set(data.dataset(split).groups) for split in SPLITS]
