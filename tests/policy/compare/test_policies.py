@@ -118,5 +118,5 @@ def test_a_file_that_would_be_left_out_is_told(gate, backbone, gate_file):
 
     assert str(error.value) == (
         f"{file} is a gate of the policy {gate.name}, which is not compared: leave it out of "
-        "--gates, or compare one of gumbel with it"
+        "--gates, or compare one of gumbel, ppo, reinforce with it"
     )

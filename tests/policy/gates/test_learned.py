@@ -71,7 +71,8 @@ def test_it_costs_at_most_a_hundredth_of_the_block_it_decides_for(name):
 def test_gradients_reach_every_weight(backbone, make_frames):
     """Through the probes and the caches, over three frames."""
     gate = shaken(LearnedGate(48, 3))
-    relaxation = Relaxation(temperature=1.0, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    relaxation = Relaxation(temperature=1.0, probes=1.0, generator=generator)
     session = ReuseSession(backbone, gate, execution="masked", relaxation=relaxation)
     session.knob = 0.5
     loss = torch.zeros(())
@@ -88,13 +89,13 @@ def test_gradients_reach_every_weight(backbone, make_frames):
 
 def test_decisions_of_training_are_what_is_reported_and_probes_halves(backbone, make_frames):
     session = ReuseSession(
-        backbone, LearnedGate(48, 3), execution="masked", relaxation=Relaxation(0.5, probes=0.5)
+        backbone, LearnedGate(48, 3), execution="masked", relaxation=Relaxation(2.0, probes=1.0)
     )
     session.knob = 0.5
     for frame in make_frames(backbone, 3):
         result = session.step(frame)
 
-        whole = result.relaxed != 0.5
+        whole = result.relaxed != 0.5  # all on the first frame, which is dense
         assert result.relaxed.dtype == torch.float32
         assert torch.equal(result.relaxed[whole], result.recompute[..., 1:][whole].float())
     assert not whole.all()
