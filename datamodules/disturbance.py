@@ -139,7 +139,8 @@ def _recompress(images: NDArray[np.uint8], crf: int) -> NDArray[np.uint8]:
     encoder.height, encoder.width, encoder.pix_fmt = *images.shape[1:3], "yuv420p"
     encoder.framerate = ENCODED_RATE
     encoder.options = {"crf": str(crf)}
-    encoder.thread_count = 1  # more of them would change the bytes
+    # More threads would change the bytes; of the decoder, now and then, on very small frames.
+    encoder.thread_count = decoder.thread_count = 1
     packets = []
     for index, image in enumerate(images):
         picture = Picture.from_ndarray(np.ascontiguousarray(image), format="rgb24")
