@@ -105,8 +105,22 @@ class Agent:
                 yield from module.parameters()
 
 
-def _layers(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(
+class _Layers(nn.Sequential):
+    """Computed in full precision under autocast too.
+
+    They cost nothing, actions leave them for the environment, which is numpy's, and an action that
+    training rounds would be another than the one that is served.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[..., inputs] → [..., outputs]."""
+        with torch.autocast(values.device.type, enabled=False):
+            result: Tensor = super().forward(values)
+        return result
+
+
+def _layers(inputs: int, outputs: int, hidden: int) -> _Layers:
+    return _Layers(
         nn.Linear(inputs, hidden),
         nn.Tanh(),
         nn.Linear(hidden, hidden),

@@ -38,6 +38,19 @@ def test_a_critic_gives_one_value_per_observation():
     assert Critic(5)(torch.randn(3, 7, 5)).shape == (3, 7)
 
 
+def test_half_precision_around_them_changes_neither_actions_nor_values():
+    torch.manual_seed(0)
+    actor, critic = Actor(5, 2), Critic(5)
+    torch.nn.init.normal_(actor.layers[-1].weight)
+    seen = torch.randn(7, 5)
+    mean, value = actor(seen), critic(seen)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (seen @ seen.T).dtype == torch.bfloat16
+        assert torch.equal(actor(seen), mean)
+        assert torch.equal(critic(seen), value)
+
+
 def test_all_parts_are_trained(make_agent):
     agent = make_agent()
 

@@ -342,6 +342,14 @@ def test_other_qualities_can_be_learned_from(quality, fit):
     assert ("train/kl" in logged) == (quality != "accuracy")
 
 
+def test_they_train_in_half_precision_too(fit, remembered):
+    fit("reinforce", "half", "--trainer.precision=bf16-mixed", "--trainer.fast_dev_run=true")
+
+    (task,) = remembered
+    learned = task.gate.actor.layers[-1].weight
+    assert learned.isfinite().all() and learned.abs().sum() > 0
+
+
 @pytest.fixture
 def copied(policy, runs, tmp_path):
     """A copy of the run, for tests that leave something in it."""
