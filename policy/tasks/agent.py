@@ -141,7 +141,8 @@ class AgentTask(ReuseTask):
             self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
             optimizer.step()
             updates.append(update)
-        cast(CosineAnnealingLR, self.lr_schedulers()).step()
+        for _ in range(len(updates) if self._ends_by_steps else 1):
+            cast(CosineAnnealingLR, self.lr_schedulers()).step()
         self._log_rollout(rollout, bins)
         self._log_updates(updates, len(bins))
 
@@ -168,14 +169,19 @@ class AgentTask(ReuseTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam on the agent, cosine decay over the whole run."""
         optimizer = torch.optim.Adam(self.agent.parameters(), lr=self.learning_rate, eps=1e-5)
-        schedule = CosineAnnealingLR(optimizer, max(1, self._rollouts_of_run()))
-        return [optimizer], [schedule]
+        length = self.trainer.max_steps if self._ends_by_steps else self._rollouts
+        return [optimizer], [CosineAnnealingLR(optimizer, max(1, length))]
 
-    def _rollouts_of_run(self) -> int:
-        """Batches until the end; a limit of steps counts each of a rollout's."""
-        if self.trainer.max_steps != -1:
-            return -(-self.trainer.max_steps // self.steps_per_rollout)
+    @property
+    def _rollouts(self) -> int:
+        """Batches until the end."""
         return int(self.trainer.estimated_stepping_batches)
+
+    @property
+    def _ends_by_steps(self) -> bool:
+        """Whether a limit of steps, of which a rollout may take fewer, comes before the epochs'."""
+        limit = self.trainer.max_steps
+        return limit != -1 and limit < self._rollouts * self.steps_per_rollout
 
     @property
     def steps_per_rollout(self) -> int:

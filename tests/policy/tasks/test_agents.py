@@ -369,7 +369,11 @@ def test_test_predict_and_export_need_the_checkpoint_alone(copied, policy, digit
     assert load_gate(copied / "last.safetensors", digits).name == policy
 
 
-def test_a_step_limit_counts_steps_of_the_optimiser(fit):
-    run = fit("ppo", "short", "--trainer.max_steps=16")
+def test_a_step_limit_counts_steps_of_the_optimiser_and_the_learning_rate_falls_until_then(fit):
+    early = ["--model.ppo.target_kl=1e-9"]  # one pass over each rollout instead of four
+    limit = ["--trainer.max_steps=16", "--trainer.max_epochs=4", "--trainer.limit_val_batches=0"]
+    last = torch.load(fit("ppo", "short", *early, *limit) / "checkpoints" / "last.ckpt")
 
-    assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 16
+    assert last["global_step"] == 16
+    assert last["lr_schedulers"][0]["last_epoch"] == last["lr_schedulers"][0]["T_max"]
+    assert last["lr_schedulers"][0]["_last_lr"] == pytest.approx([0])
