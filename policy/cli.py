@@ -40,6 +40,7 @@ COMMANDS = {
         "policy.recalibrate:recalibrate", "find a gate's budgets on videos of your own"
     ),
     "export": Command("policy.export:export", "write the gate file of a checkpoint"),
+    "bench": Command("policy.bench.run:bench", "time reuse beside the dense model"),
     "bench-env": Command(
         "policy.rl.benchmark:bench_env", "time the reinforcement-learning environment"
     ),
@@ -52,7 +53,8 @@ EXAMPLES = """\
   regate fit --run_dir runs/mine --ckpt_path last        (go on after a stop or a crash)
   regate test --ckpt_path runs/mine/checkpoints/best.ckpt
   regate stream my.mp4 --gate gate.safetensors --budget 0.25 --overlay out.mp4
-  regate compare --config configs/compare/synthetic.yaml --budgets 0.1,0.25,0.5"""
+  regate compare --config configs/compare/synthetic.yaml --budgets 0.1,0.25,0.5
+  regate bench --model vit_base_patch16_224 --weights random --threads 2 --json bench.json"""
 
 # Warnings of libraries about themselves, on which somebody who runs a command cannot act.
 _NOISE = (

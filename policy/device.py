@@ -1,5 +1,7 @@
 """Devices: whether one is there, and when it is really done."""
 
+import os
+import platform
 import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -26,6 +28,12 @@ def open_device(name: str) -> torch.device:
             f"the device {name!r} is not there: give cpu, or cuda on a machine that has one"
         ) from error
     return device
+
+
+def machine(device: torch.device) -> str:
+    """What a time was measured on, such as ``x86_64, 2 cores, cpu``."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{platform.machine()}, {os.cpu_count()} cores, {name}"
 
 
 def timed(

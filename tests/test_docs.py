@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text()
@@ -56,13 +57,16 @@ def test_every_logged_tag_is_explained(tag):
 
 
 def test_every_metric_column_and_field_is_explained():
+    from policy.bench.floors import Floors
+    from policy.bench.rows import BenchRow
     from policy.compare.records import METRICS
     from policy.compare.results import Area, Drift, Paired, PlotCurve, Results, Row
     from policy.serving.rows import FrameRow
     from policy.serving.totals import Summary
 
     names = set(METRICS)
-    for record in (Row, Paired, Area, PlotCurve, Drift, Results, FrameRow, Summary):
+    told = (Row, Paired, Area, PlotCurve, Drift, Results, FrameRow, Summary, BenchRow, Floors)
+    for record in told:
         names |= {field.name for field in fields(record)} - {"metrics", "metric", "rows"}
     missing = [name for name in sorted(names) if f"`{name}`" not in METRICS_PAGE]
     assert missing == []
@@ -73,6 +77,19 @@ def test_every_column_of_the_printed_table_is_explained():
 
     table = METRICS_PAGE.split("## The table of")[1].split("##")[0]
     assert [column.header for column in _columns() if column.header not in table] == []
+
+
+def test_every_column_and_variant_of_the_benchmark_is_explained():
+    from backbones import load_backbone
+    from policy.bench.table import COLUMNS
+    from policy.bench.variants import variants
+
+    section = METRICS_PAGE.split("## The rows of `regate bench`")[1].split("##")[0]
+    assert [column.header for column in COLUMNS if column.header not in section] == []
+    backbone = load_backbone("regate_vit_digits", weights="random")
+    first = torch.zeros(1, backbone.in_chans, *backbone.image_size)
+    names = {its.name for its in variants(backbone, [0.5], first)}
+    assert sorted(name for name in names if f"| `{name}` |" not in section) == []
 
 
 def test_every_policy_is_named_in_the_readme():

@@ -1,7 +1,5 @@
 """What a comparison's numbers depend on besides the videos, for ``results.json``."""
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import torch
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from policy.compare.runs import Run
+from policy.device import machine
 from policy.gate_file import read_metadata
 from policy.provenance import command, commit
 
@@ -46,17 +45,12 @@ def describe(
         "seeds": {name: its for name, its in seeds.items() if name in learned or len(its) > 1},
         "mechanism": "kv",
         "calibrations": calibrations,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_device(model)}",
+        "machine": machine(model.mean.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "command": command(),
         "commit": commit(),
     }
-
-
-def _device(model: Backbone) -> str:
-    device = model.mean.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _trained_by(path: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Whether saved MACs become saved time, on the machine at hand."""

@@ -1,0 +1,200 @@
+"""What ``regate bench`` times: the dense model, sessions at a share of the tokens, a gate alone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from backbones.vit import Backbone
+from policy.cost import BackboneMacs
+from policy.gates.base import Gate, Masks
+from policy.gates.heuristic import AlwaysRecompute, TopRGate
+from policy.gates.learned import LearnedGate
+from policy.records import FrameResult
+from policy.reuse.base import FrameGate
+from policy.reuse.compact import CompactState
+from policy.reuse.rows import as_rows
+from policy.session import ReuseSession
+from policy.signals import log_drift
+
+
+class Variant(ABC):
+    """One thing to be timed, frame by frame.
+
+    Attributes:
+        name: As in the table.
+        fraction: Share of the patches that is computed; None where there is no choice.
+    """
+
+    def __init__(self, name: str, fraction: float | None = None) -> None:
+        self.name = name
+        self.fraction = fraction
+
+    def prepare(self, frames: Tensor) -> None:
+        """Whatever ``step`` needs and must not be charged for, on the same frames [s, c, h, w]."""
+        return
+
+    @abstractmethod
+    def step(self, frames: Tensor) -> object:
+        """What is timed: one frame of each stream, [s, c, h, w]."""
+
+    @abstractmethod
+    def macs(self) -> float:
+        """MACs of the last step, mean over the streams; a gate's own count where it is alone."""
+
+    def held(self) -> object:
+        """All that was there before a step, also what the step replaces."""
+        return dict(vars(self))
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes kept per stream between two frames."""
+        return 0
+
+
+class Dense(Variant):
+    """The untouched timm model, with fused attention."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__("dense")
+        self._backbone = backbone
+        self._macs = BackboneMacs.of(backbone).dense
+
+    @torch.no_grad()
+    def step(self, frames: Tensor) -> Tensor:
+        """Logits [s, k]."""
+        logits: Tensor = self._backbone(frames)
+        return logits
+
+    def macs(self) -> float:
+        """Those of a dense frame."""
+        return self._macs
+
+
+class Served(Variant):
+    """A session, from its second frame on.
+
+    Args:
+        name: As in the table.
+        fraction: Share of the patches that the gate computes.
+        session: Fresh.
+        first: The first frame of each stream, [s, c, h, w].
+    """
+
+    def __init__(
+        self, name: str, fraction: float | None, session: ReuseSession, first: Tensor
+    ) -> None:
+        super().__init__(name, fraction)
+        self.session = session
+        self.result: FrameResult = session.step(first)
+
+    def step(self, frames: Tensor) -> FrameResult:
+        """All that a user gets of a frame, gate included."""
+        self.result = self.session.step(frames)
+        return self.result
+
+    def macs(self) -> float:
+        """The backbone's."""
+        return float(self.session.macs.frame(self.result.recompute).mean())
+
+    def held(self) -> object:
+        """The session's state and outputs too."""
+        return super().held(), dict(vars(self.session))
+
+    @property
+    def state_bytes(self) -> int:
+        """Those of the session."""
+        return self.session.state_bytes
+
+
+class Learned(Served):
+    """An untrained learned gate, whose scores are the threshold's: its networks run and add 0.
+
+    On each frame the knob is put between the drift of the last patch that is to be computed and
+    that of the first that is not, so that exactly the asked share is admitted and none released.
+    """
+
+    def __init__(self, fraction: float, backbone: Backbone, first: Tensor) -> None:
+        with torch.random.fork_rng(devices=[]):
+            gate = LearnedGate(backbone.dim, backbone.depth).to(backbone.mean.device)
+        super().__init__("learned", fraction, ReuseSession(backbone, gate), first)
+
+    @torch.no_grad()
+    def prepare(self, frames: Tensor) -> None:
+        """Set the knob."""
+        # Another tensor of the same values: what a session has previewed it does not embed again.
+        view = self.session.preview(frames.detach())
+        drift = log_drift(view.tokens, view.reference).sort(dim=1, descending=True).values
+        steps = torch.cat([drift[:, :1] + 1, drift, drift[:, -1:] - 1], dim=1)
+        count = round((self.fraction or 0.0) * drift.shape[1])
+        self.session.knob = (steps[:, count] + steps[:, count + 1]) / 2
+
+
+class GateAlone(Variant):
+    """The decisions of a learned gate on one frame, as its session asks for them; no block runs.
+
+    Args:
+        served: Whose state and knob it decides with.
+    """
+
+    def __init__(self, served: Learned) -> None:
+        super().__init__("gate alone", served.fraction)
+        self._served = served
+
+    @torch.no_grad()
+    def prepare(self, frames: Tensor) -> None:
+        """Embed the frame and gather the rows that the gate will be asked about again."""
+        self._served.prepare(frames)
+        self._tokens = self._served.session.backbone.embed(frames)
+        self._rows = self._admit(self._asked()).flatten().nonzero().squeeze(1)
+        self._active = as_rows(self._tokens).index_select(0, self._rows)
+        self._gate = self._asked()
+
+    @torch.no_grad()
+    def step(self, frames: Tensor) -> Tensor:
+        """Admission at the first block, release at each later one; the mask, bool [s, n]."""
+        mask = self._admit(self._gate)
+        backbone = self._served.session.backbone
+        for block in range(1, backbone.depth):
+            self._gate.keep(block, self._active, self._rows, backbone.num_tokens)
+        return mask
+
+    def macs(self) -> float:
+        """The gate's."""
+        session = self._served.session
+        return float(session.macs.gate(session.gate, self._served.result.recompute).mean())
+
+    def _asked(self) -> FrameGate:
+        session = self._served.session
+        state, knob = session.state, session.knob
+        assert state is not None and isinstance(knob, Tensor)
+        nothing = torch.zeros_like(state.gate.last)
+        return FrameGate(session.gate, state.gate, knob, nothing, session.backbone)
+
+    def _admit(self, gate: FrameGate) -> Tensor:
+        state = self._served.session.state
+        assert state is not None and isinstance(state.caches, CompactState)
+        return gate.mask(0, self._tokens, state.caches.reference, state.caches.sums[0])
+
+
+def variants(backbone: Backbone, fractions: Sequence[float], first: Tensor) -> Iterator[Variant]:
+    """All that is timed, the dense model first.
+
+    Args:
+        backbone: The frozen model.
+        fractions: Shares of the patches, in (0, 1].
+        first: The first frame of each stream, [s, c, h, w].
+    """
+
+    def served(name: str, fraction: float | None, gate: Gate) -> Served:
+        return Served(name, fraction, ReuseSession(backbone, gate), first)
+
+    yield Dense(backbone)
+    yield served("everything", None, AlwaysRecompute())
+    for fraction in fractions:
+        yield served("shared", fraction, TopRGate(fraction))
+        yield served("per block", fraction, TopRGate(fraction, Masks.PER_BLOCK))
+        learned = Learned(fraction, backbone, first)
+        yield GateAlone(learned)
+        yield learned
