@@ -203,7 +203,7 @@ class ReuseTask(LightningModule):
         """Check what strict loading cannot, without the weights of the backbone.
 
         Raises:
-            RegateError: If it is of another backbone, naming both, or lacks a part of the gate.
+            RegateError: If it is of another backbone, naming both, or of a gate of other parts.
         """
         theirs, ours = checkpoint.get("backbone", {}), self.backbone
         if theirs.get("fingerprint") != ours.fingerprint:
@@ -212,11 +212,17 @@ class ReuseTask(LightningModule):
                 f"{theirs.get('fingerprint')}, but the backbone is {ours.name} with "
                 f"{ours.fingerprint}: load that backbone with those weights"
             )
-        for name in self.gate.state_dict():
-            if f"gate.{name}" not in checkpoint["state_dict"]:
+        parts = [f"gate.{name}" for name in self.gate.state_dict()]
+        for name in parts:
+            if name not in checkpoint["state_dict"]:
                 raise RegateError(
-                    f"the checkpoint lacks {f'gate.{name}'!r} of the gate: "
-                    "it is of another version or task"
+                    f"the checkpoint lacks {name!r} of the gate: it is of another version or task"
+                )
+        for name in checkpoint["state_dict"]:
+            if name.startswith("gate.") and name not in parts:
+                raise RegateError(
+                    f"the checkpoint has {name!r}, for which this gate has no place: it is of "
+                    "another version or of other settings, such as --model.releases"
                 )
         self._commands = list(checkpoint.get("commands", []))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from backbones import Preprocessing
+from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
 from policy.gate_file import load_gate
 from policy.tasks import base
@@ -94,3 +95,17 @@ def test_a_calibration_on_other_frames_is_not_that_of_the_run(gumbel_run, digits
         found.append(task._calibration_of_run())
 
     assert found == [gate.calibration, None]
+
+
+def test_weights_that_the_gate_has_no_place_for_are_refused(task):
+    releasing = GumbelTask("regate_vit_digits", "random", releases=True)
+    checkpoint = {"state_dict": dict(releasing.state_dict())}
+    releasing.on_save_checkpoint(checkpoint)
+
+    with pytest.raises(RegateError) as refused:
+        task.on_load_checkpoint(checkpoint)
+
+    assert str(refused.value) == (
+        "the checkpoint has 'gate.releases.0.0.weight', for which this gate has no place: it is "
+        "of another version or of other settings, such as --model.releases"
+    )
