@@ -81,12 +81,11 @@ def test_still_videos_need_no_second_look(digits, digit_clips):
     assert paced.pace(0.9) == 1.0
 
 
-def test_disturbed_clips_are_held_against_what_was_there_before(digits, digit_clips):
+def test_disturbed_clips_are_held_against_what_was_there_before(tables, digits, digit_clips):
     """What moves is all disturbance: frames that are not looked at are closer to the truth."""
     still = [clip[:1].expand(len(clip), -1, -1, -1) for clip in digit_clips]
-    plain = calibrate(digits, ThresholdGate(), digit_clips, ASKED)
+    plain, followed = tables
     paced = with_paces(digits, ThresholdGate(), as_clips(digit_clips, still), plain)
-    followed = with_paces(digits, ThresholdGate(), as_clips(digit_clips), plain)
     assert followed.pace(0.2) == 1.0
     assert paced.pace(0.2) < 1.0
 
