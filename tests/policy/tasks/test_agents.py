@@ -47,6 +47,7 @@ def words(root):
     settings = {
         "model.weights": "random",
         "model.calibration_clips": 2,
+        "model.rollouts": 2,
         "model.fallback": "false",
         "model.ppo.target_kl": 1e9,
         "data.num_frames": 4,
@@ -167,7 +168,8 @@ def test_the_same_seed_makes_the_same_gate(policy, runs, fit):
     whole = load_file(runs(policy) / "gate.safetensors")
 
     again = load_file(fit(policy, "again") / "gate.safetensors")
-    other = load_file(fit(policy, "other", "--seed_everything=1") / "gate.safetensors")
+    short = ["--trainer.max_epochs=1", "--trainer.limit_val_batches=0"]
+    other = load_file(fit(policy, "other", "--seed_everything=1", *short) / "gate.safetensors")
 
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert not torch.equal(whole["actor.layers.0.weight"], other["actor.layers.0.weight"])
@@ -335,7 +337,8 @@ def test_labels_of_other_classes_are_refused(words, tmp_path, monkeypatch, capsy
 
 @pytest.mark.parametrize("quality", ["accuracy", "agreement", "cosine"])
 def test_other_qualities_can_be_learned_from(quality, fit):
-    run = fit("reinforce", quality, f"--model.quality={quality}", "--trainer.max_epochs=1")
+    short = ["--trainer.max_epochs=1", "--trainer.limit_val_batches=0"]
+    run = fit("reinforce", quality, f"--model.quality={quality}", *short)
 
     logged = scalars(run)
     assert all(0 <= value <= 1 for value in logged["train/quality"])
