@@ -115,8 +115,9 @@ class _Layers(nn.Sequential):
     def forward(self, values: Tensor) -> Tensor:
         """[..., inputs] → [..., outputs]."""
         with torch.autocast(values.device.type, enabled=False):
-            result: Tensor = super().forward(values)
-        return result
+            for layer in self:
+                values = layer(values)
+        return values
 
 
 def _layers(inputs: int, outputs: int, hidden: int) -> _Layers:
