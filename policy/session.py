@@ -1,6 +1,8 @@
 """One session serves s streams in lock-step: a frame of each in, a result for each out."""
 
+import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +20,15 @@ from policy.reuse.base import FrameGate, for_gates
 from policy.reuse.executions import Execution, mechanism
 from policy.signals import due
 from policy.state import GateState, SessionState
+
+
+class _Previewed(NamedTuple):
+    """A frame as given, how often it had been written to, as checked, and its embedding."""
+
+    given: Tensor
+    writes: float
+    frames: Tensor
+    embedded: Tensor
 
 
 class ReuseSession:
@@ -72,8 +83,8 @@ class ReuseSession:
         self.relaxation = relaxation
         self.seed = seed
         self.state: SessionState | None = None
-        # A frame as given and as checked, and its embedding, between ``preview`` and ``step``.
-        self._previewed: tuple[Tensor, Tensor, Tensor] | None = None
+        # Between ``preview`` and ``step``.
+        self._previewed: _Previewed | None = None
         # The gate, or at some budgets the heuristic that it falls back to.
         self.serving: Gate = gate
         # Both floats, or tensors that give each stream its own, [s].
@@ -165,7 +176,8 @@ class ReuseSession:
     def preview(self, frame: Tensor) -> BlockView:
         """What the gate will see of the next frame at its first block; nothing is changed.
 
-        If the very same tensor is then passed to ``step``, it is not embedded again.
+        If the very same tensor, not written to since, is then passed to ``step``, it is not
+        embedded again.
 
         Args:
             frame: As for ``step``. Of a stream that has seen none, only ``tokens`` mean anything.
@@ -176,7 +188,7 @@ class ReuseSession:
         frames = self._checked(frame)
         state = self.state or self._fresh(len(frames))
         embedded = self._embed(frames)
-        self._previewed = frame, frames, embedded
+        self._previewed = _Previewed(frame, _writes(frame), frames, embedded)
         reference, memory = self._mechanism.known(state.caches)
         prefix = self.backbone.num_prefix_tokens
         tokens, reference, memory = (
@@ -194,8 +206,10 @@ class ReuseSession:
 
     def _checked(self, frame: Tensor) -> Tensor:
         """Frames [s, c, h, w]."""
-        if self._previewed is not None and frame is self._previewed[0]:
-            return self._previewed[1]
+        known = self._previewed
+        if known is not None and frame is known.given and known.writes == _writes(frame):
+            return known.frames
+        self._previewed = None
         streams = len(self.state.gate.frame) if self.state else None
         return checked_frames(frame, self.backbone, streams)
 
@@ -277,8 +291,8 @@ class ReuseSession:
 
     def _embed(self, frames: Tensor) -> Tensor:
         """Patch tokens [s, n, d]; a sweep over knobs shows all streams one and the same frame."""
-        if self._previewed is not None and frames is self._previewed[1]:
-            return self._previewed[2]
+        if self._previewed is not None and frames is self._previewed.frames:
+            return self._previewed.embedded
         # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
         if len(frames) > 1 and frames.stride(0) == 0:
             embedded = self.backbone.embed(frames[:1]).to(frames.dtype)
@@ -327,3 +341,8 @@ class ReuseSession:
 
 def _with_outputs(state: SessionState, result: FrameResult) -> SessionState:
     return replace(state, logits=result.logits, features=result.features, patches=result.patches)
+
+
+def _writes(frame: Tensor) -> float:
+    """Writes in place so far, as a caller reuses a buffer; NaN, equal to none, if not counted."""
+    return math.nan if frame.is_inference() else frame._version

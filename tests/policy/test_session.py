@@ -266,6 +266,23 @@ def test_a_preview_is_not_kept_for_another_frame(backbone, make_frames):
     assert torch.equal(session.step(frames[2]).logits, plain.step(frames[2]).logits)
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_preview_is_not_kept_for_a_buffer_that_is_written_to(inference, backbone, make_frames):
+    old, new = make_frames(backbone, 2)
+    session, other = (
+        ReuseSession(backbone, AlwaysRecompute()),
+        ReuseSession(backbone, ThresholdGate()),
+    )
+    with torch.inference_mode(inference):
+        buffer = old.clone()
+        session.preview(buffer)
+        buffer.copy_(new)
+        assert torch.equal(session.preview(buffer).tokens, other.preview(new).tokens)
+        session.preview(buffer)
+        buffer.copy_(old)
+        assert torch.equal(session.step(buffer).logits, other.step(old).logits)
+
+
 def test_a_preview_is_refused_like_a_frame(backbone):
     session = ReuseSession(backbone, ThresholdGate())
     with pytest.raises(RegateError, match="a frame for vit_tiny_patch16_224 must be"):
