@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from backbones.vit import Backbone
+from datamodules.errors import RegateError
 from datamodules.records import Clip
 from policy.budget import Calibration
 from policy.calibration import calibrate
@@ -41,18 +42,29 @@ class Yardstick:
             backbone: The frozen model.
             threshold: The heuristic that actions of 0 stand for.
             clips: Of the calibration split, of at least two frames each.
-            quality: That the price is to be balanced with.
+            quality: That the price is to be balanced with. Accuracy is read off the clips that
+                have a label on a frame after the first.
+
+        Raises:
+            RegateError: If accuracy is the quality, and there is no such clip.
         """
         calibration = calibrate(backbone, threshold, [clip.frames for clip in clips])
         knobs = torch.tensor(calibration.knobs, dtype=torch.float32, device=backbone.mean.device)
-        worth = np.zeros(len(knobs))
+        means = []
         for clip in clips:
             dense = dense_reference(backbone, clip)
             labels = clip.labels if quality == "accuracy" else None
             frames = backbone.normalize(clip.frames)
             swept = sweep_clip(backbone, threshold, frames, dense, knobs, labels)
             mean = swept.metrics[quality].double().cpu().numpy()
-            worth += (1 - mean if quality == "kl" else mean) / len(clips)
+            means.append(1 - mean if quality == "kl" else mean)
+        known = [mean for mean in means if not np.isnan(mean).any()]
+        if not known:
+            raise RegateError(
+                f"none of the {len(clips)} calibration clips has a label, without which there is "
+                "no accuracy: use quality=agreement"
+            )
+        worth = np.mean(known, axis=0)
         # One smooth curve: on a few clips the slope between two points is chance.
         square, linear, level = np.polyfit(np.log(calibration.spent), worth, 2)
         return cls(calibration, (float(square), float(linear), float(level)))

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
 from policy.budget import Calibration
 from policy.gates import ThresholdGate
@@ -35,3 +37,19 @@ def test_at_its_price_the_threshold_gains_nothing_by_spending_a_little_more(digi
         around = budget + np.array([-1e-4, 1e-4])
         less, more = np.polyval(yardstick.curve, np.log(around)) - price * around
         assert price == LEAST_PRICE or abs(more - less) < 1e-6
+
+
+def test_a_clip_without_labels_says_nothing_of_accuracy(digits):
+    data = SyntheticClips(num_frames=3, calibration_clips=2).dataset("calibration")
+    labelled = data[0]
+    other = data[1]._replace(labels=torch.full((3,), -1))
+
+    both = Yardstick.measure(digits, ThresholdGate(), [labelled, other], "accuracy")
+    assert np.isfinite(both.curve).all()
+
+    with pytest.raises(RegateError) as refused:
+        Yardstick.measure(digits, ThresholdGate(), [other], "accuracy")
+    assert str(refused.value) == (
+        "none of the 1 calibration clips has a label, without which there is no accuracy: "
+        "use quality=agreement"
+    )
