@@ -83,8 +83,9 @@ class TokenReuseVectorEnv(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         """
         self._seed(seed)
         options = options or {}
+        episodes = episodes_from(self.world, options, self._rngs)
+        observations = self.simulation.start(episodes)
         self._given = options.get("clips") is not None
-        observations = self.simulation.start(episodes_from(self.world, options, self._rngs))
         self._spent_up = False
         return observations, self._with_masks(self._told())
 

@@ -349,6 +349,19 @@ def test_options_that_do_not_fit_are_refused_in_a_sentence(options, sentence, di
     assert sentence in str(refused.value)
 
 
+def test_a_reset_that_is_refused_leaves_the_episodes_as_they_were(settings):
+    env = TokenReuseVectorEnv(1, **settings)
+    env.reset(seed=0)
+    still = np.zeros(env.action_space.shape, np.float32)
+    with pytest.raises(RegateError, match="the option clips must be uint8"):
+        env.reset(options={"clips": np.zeros(3)})
+    ended = np.zeros(1)
+    while not ended.any():
+        *_, ended, infos = env.step(still)
+    assert "final_info" in infos, "drawn episodes are followed by the next"
+    env.step(still)
+
+
 def test_clips_too_short_or_without_labels_are_refused(digits, clips):
     env = TokenReuseVectorEnv(3, backbone=digits, gate=SteeredGate(), quality="accuracy")
     with pytest.raises(RegateError, match="given/0 has frames without a label, on which there is"):
