@@ -99,7 +99,7 @@ class AgentTask(ReuseTask):
         The only hook before Lightning's own check, which names no cure.
 
         Raises:
-            RegateError: If the Trainer is to clip or to accumulate gradients.
+            RegateError: If the Trainer is to clip, to accumulate or to scale gradients.
         """
         if self.trainer.gradient_clip_val:
             raise RegateError(
@@ -110,6 +110,11 @@ class AgentTask(ReuseTask):
             raise RegateError(
                 "an agent takes several steps per batch: leave --trainer.accumulate_grad_batches "
                 "out and set --data.batch_size or --model.rollouts"
+            )
+        if self.trainer.precision == "16-mixed":
+            raise RegateError(
+                "an agent clips its gradients itself, which 16-mixed has scaled by then: set "
+                "--trainer.precision bf16-mixed or 32-true"
             )
         return super().configure_callbacks()
 

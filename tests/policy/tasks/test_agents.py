@@ -3,12 +3,14 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
@@ -315,6 +317,21 @@ def test_what_a_trainer_cannot_do_for_an_agent_is_told(setting, told, words, tmp
     asked = [f"--trainer.{setting}", "--run_dir", str(tmp_path)]
 
     assert fails(["fit", *words("ppo"), *asked], capsys) == told
+
+
+def test_scaled_gradients_are_refused(monkeypatch):
+    """By a stand-in: on a CPU Lightning turns 16-mixed into bf16-mixed."""
+    trainer = SimpleNamespace(
+        gradient_clip_val=None, accumulate_grad_batches=1, precision="16-mixed"
+    )
+    monkeypatch.setattr(ReinforceTask, "trainer", trainer)
+
+    with pytest.raises(RegateError) as refused:
+        ReinforceTask("regate_vit_digits", "random").configure_callbacks()
+    assert str(refused.value) == (
+        "an agent clips its gradients itself, which 16-mixed has scaled by then: set "
+        "--trainer.precision bf16-mixed or 32-true"
+    )
 
 
 def test_clips_without_a_frame_to_act_on_are_refused(words, tmp_path, capsys):
