@@ -83,7 +83,7 @@ def make_actions(kind: str, gate: SteeredGate) -> Actions:
 
 
 def checked_actions(space: spaces.Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
-    """Actions of the space's shape whose numbers are finite.
+    """Actions of the space's shape whose numbers are finite and, but for a Box, within it.
 
     What lies outside [-1, 1] is left to the gate, which clamps it.
 
@@ -98,6 +98,9 @@ def checked_actions(space: spaces.Space[Any], actions: NDArray[Any]) -> NDArray[
         )
     if not np.isfinite(actions).all():
         raise RegateError("the action has NaN or infinite values: has the agent diverged?")
-    if not isinstance(space, spaces.Box) and not space.contains(actions.astype(space.dtype)):
+    if isinstance(space, spaces.Box):
+        return actions
+    whole = actions.astype(space.dtype)
+    if not space.contains(whole) or (whole != actions).any():
         raise RegateError(f"the action is outside {space}")
-    return actions
+    return whole

@@ -393,6 +393,9 @@ def test_actions_that_do_not_fit_are_refused_in_a_sentence(action, sentence, dig
 def test_a_level_that_does_not_exist_is_refused(digits, clips):
     env = TokenReuseEnv(backbone=digits, gate=SteeredGate(), actions="discrete", quality="kl")
     env.reset(options=given(clips[:1], 0.5))
+    env.step(np.array([2.0, 0.0]))  # whole numbers of another type do
+    with pytest.raises(RegateError, match="the action is outside MultiDiscrete"):
+        env.step(np.array([1.5, 0.0]))
     with pytest.raises(RegateError, match="the action is outside MultiDiscrete"):
         env.step(np.array([5, 0]))
 
