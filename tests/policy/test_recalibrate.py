@@ -62,7 +62,7 @@ def test_a_trained_gate_is_set_against_the_threshold(gumbel_run, digits, tmp_pat
 
     told = (
         "the threshold serves every budget: over 3 calibration clips in 3 groups, gumbel is "
-        "nowhere closer to dense"
+        "nowhere found closer to dense"
     )
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith("  threshold") and lines[2] == told
