@@ -86,7 +86,10 @@ class Fallback:
         over = f"over {self.clips} calibration clips in {self.groups} groups"
         better = [f"{verdict.budget:.2g}" for verdict in self.verdicts if verdict.favours]
         if not better:
-            return f"the threshold serves every budget: {over}, {gate} is nowhere found closer to dense"
+            return (
+                f"the threshold serves every budget: {over}, {gate} is nowhere found closer "
+                "to dense"
+            )
         if len(better) == len(self.verdicts):
             return f"{gate} serves every budget: {over}, it is closer to dense than the threshold"
         return (
