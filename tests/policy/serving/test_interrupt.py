@@ -1,4 +1,3 @@
-import os
 import signal
 import threading
 
@@ -11,15 +10,15 @@ from policy.serving.interrupt import interruptible
 def test_the_first_signal_asks_for_the_end(number):
     with interruptible() as interrupt:
         assert not interrupt.asked
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert interrupt.asked
 
 
 def test_the_second_ctrl_c_breaks_off():
     with pytest.raises(KeyboardInterrupt):
         with interruptible():
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_handlers_are_given_back():
