@@ -14,7 +14,15 @@ def test_the_first_signal_asks_for_the_end(number):
         assert interrupt.asked
 
 
-def test_the_second_ctrl_c_breaks_off():
+@pytest.fixture
+def ctrl_c_ends():
+    """Python's own handler, which a process that is started in the background may lack."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_ctrl_c_breaks_off(ctrl_c_ends):
     with pytest.raises(KeyboardInterrupt):
         with interruptible():
             signal.raise_signal(signal.SIGINT)
