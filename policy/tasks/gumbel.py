@@ -196,10 +196,9 @@ class GumbelTask(ReuseTask):
         return loss
 
     def _differentiable_spent(self, session: ReuseSession, result: FrameResult) -> Tensor:
-        """Spent of one frame, [s]: relaxed decisions on top of what the counter says.
+        """Spent of one frame, [s]: what the counter says, and half a patch for each probe.
 
-        The value is the counter's, up to how far soft decisions are from hard ones; the gradient
-        is that of the decisions, at the MACs of a token in each block.
+        Its gradient is that of the decisions, at the MACs of a token in each block.
         """
         assert result.relaxed is not None
         per_token = (session.macs.per_token / session.macs.dense).to(result.relaxed)

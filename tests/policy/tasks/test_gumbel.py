@@ -192,6 +192,7 @@ def test_labels_of_other_classes_are_refused(gumbel, tmp_path, monkeypatch, caps
         ("budget_range", "[0.5,0.2]", "budget_range must be two ascending values in (0, 1], got"),
         ("temperature", "[1,0]", "temperature must be two values above 0, got 1 and 0"),
         ("noise_scale", "-1", "noise_scale must be 0 or more, got -1"),
+        ("probes", "0", "probes must be in (0, 1], the share probed; got 0"),
         ("label_weight", "-0.5", "label_weight must be 0 or more, got -0.5"),
     ],
 )
