@@ -35,6 +35,10 @@ class Reference:
 class ClipSweep:
     """What is kept of one policy on one clip: numbers per knob, none of the outputs.
 
+    They are lists, and no arrays, because Python keeps its own numbers apart. A thousand small
+    arrays that stay, laid down between large ones that come and go, cut the heap into pieces too
+    small for the next large one: gigabytes on a whole comparison.
+
     Attributes:
         name: Of the clip.
         group: Of the clip.
@@ -47,10 +51,10 @@ class ClipSweep:
 
     name: str
     group: str
-    spent: FloatArray
-    spent_with_first: FloatArray
-    metrics: dict[str, FloatArray]
-    over_frames: dict[str, FloatArray]
+    spent: list[float]
+    spent_with_first: list[float]
+    metrics: dict[str, list[float]]
+    over_frames: dict[str, list[list[float]]]
     state_bytes: int
 
 
@@ -94,10 +98,10 @@ def sweep(
     return ClipSweep(
         name=clip.name,
         group=clip.group,
-        spent=_array(swept.spent[1:].mean(0)),
-        spent_with_first=_array(swept.spent.mean(0)),
-        metrics={name: _array(values) for name, values in swept.metrics.items()},
-        over_frames={name: _array(values) for name, values in swept.over_frames.items()},
+        spent=swept.spent[1:].mean(0).tolist(),
+        spent_with_first=swept.spent.mean(0).tolist(),
+        metrics={name: values.tolist() for name, values in swept.metrics.items()},
+        over_frames={name: values.tolist() for name, values in swept.over_frames.items()},
         state_bytes=swept.state_bytes,
     )
 
@@ -116,7 +120,7 @@ def gather(
             name: np.stack([clip.metrics[name] for clip in clips]) for name in clips[0].metrics
         },
         over_frames={
-            name: _mean_over_clips([clip.over_frames[name] for clip in clips])
+            name: _mean_over_clips([np.asarray(clip.over_frames[name]) for clip in clips])
             for name in clips[0].over_frames
         },
         dense_macs=BackboneMacs.of(backbone).dense,
@@ -124,10 +128,6 @@ def gather(
         groups=tuple(clip.group for clip in clips),
         learned=entry.learned,
     )
-
-
-def _array(values: Tensor) -> FloatArray:
-    return values.cpu().double().numpy()
 
 
 def _mean_over_clips(clips: Sequence[FloatArray]) -> FloatArray:

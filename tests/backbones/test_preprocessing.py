@@ -65,4 +65,5 @@ def test_a_value_out_of_range_is_refused(settings, told):
 
 
 def test_the_ends_of_the_ranges_are_allowed():
-    Preprocessing(image_size=1, mean=(0.0, 1.0), std=(0.001, 1.0), crop_pct=1.0)
+    least = Preprocessing(image_size=1, mean=(0.0, 1.0), std=(0.001, 1.0), crop_pct=1.0)
+    assert (least.image_size, least.mean, least.crop_pct) == (1, (0.0, 1.0), 1.0)

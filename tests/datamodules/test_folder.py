@@ -109,12 +109,12 @@ def test_without_a_backbone_frames_are_224_pixels(folder):
 
 
 def test_the_split_depends_on_its_own_seed_alone(folder):
-    def test_names(**settings):
+    def names_tested(**settings):
         return make(folder, **settings).dataset("test").names
 
-    seeds = {test_names(split=SplitOptions(seed=seed)) for seed in range(5)}
+    seeds = {names_tested(split=SplitOptions(seed=seed)) for seed in range(5)}
 
-    assert test_names(seed=1) == test_names(seed=2)
+    assert names_tested(seed=1) == names_tested(seed=2)
     assert len(seeds) > 1
 
 

@@ -201,3 +201,18 @@ def digit_clips():
 
     clips = SyntheticClips(num_frames=4, calibration_clips=4).dataset("calibration")
     return [clips[index].frames for index in range(len(clips))]
+
+
+@pytest.fixture
+def fails(capsys):
+    """The sentence after ``error:`` that a command fails with, the last line that it prints."""
+    from policy.cli import main
+
+    def run(words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
+
+    return run

@@ -10,14 +10,6 @@ from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
 
 
-def fails(words, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
-
-
 def test_the_best_checkpoint_gives_the_file_that_the_fit_wrote(gumbel_run, tmp_path, capsys):
     out = tmp_path / "new" / "gate.safetensors"
 
@@ -65,27 +57,27 @@ def test_without_out_the_file_lies_in_the_folder_of_the_run(gumbel, tmp_path):
     assert (run / "gate.safetensors").is_file()
 
 
-def test_a_missing_checkpoint_is_told(tmp_path, capsys):
-    assert fails(["export", "--ckpt", "runs/nowhere/last.ckpt"], capsys) == (
+def test_a_missing_checkpoint_is_told(tmp_path, fails):
+    assert fails(["export", "--ckpt", "runs/nowhere/last.ckpt"]) == (
         "there is no checkpoint at runs/nowhere/last.ckpt; --ckpt takes a .ckpt file of a run"
     )
 
 
-def test_a_checkpoint_away_from_its_run_is_told(gumbel_run, tmp_path, capsys):
+def test_a_checkpoint_away_from_its_run_is_told(gumbel_run, tmp_path, fails):
     alone = tmp_path / "a" / "b" / "c" / "last.ckpt"
     alone.parent.mkdir(parents=True)
     alone.write_bytes((gumbel_run / "checkpoints" / "last.ckpt").read_bytes())
 
-    assert fails(["export", "--ckpt", str(alone)], capsys) == (
+    assert fails(["export", "--ckpt", str(alone)]) == (
         f"there is no config.yaml in the folders above {alone}; "
         "leave the checkpoint in the folder of its run"
     )
 
 
-def test_a_task_without_a_gate_is_told(tiny, capsys):
+def test_a_task_without_a_gate_is_told(tiny, fails):
     main(["fit", "--config", "tiny.yaml", "--run_dir", "run"])
 
-    assert fails(["export", "--ckpt", "run/checkpoints/last.ckpt"], capsys) == (
+    assert fails(["export", "--ckpt", "run/checkpoints/last.ckpt"]) == (
         "run/checkpoints/last.ckpt holds no gate, it was made by a TinyTask"
     )
 
@@ -97,40 +89,40 @@ def copied(gumbel_run, tmp_path):
     return tmp_path / "last.ckpt"
 
 
-def test_a_cut_checkpoint_is_told(gumbel_run, copied, capsys):
+def test_a_cut_checkpoint_is_told(gumbel_run, copied, fails):
     whole = (gumbel_run / "checkpoints" / "last.ckpt").read_bytes()
     copied.write_bytes(whole[: len(whole) // 2])
 
-    told = fails(["export", "--ckpt", str(copied)], capsys)
+    told = fails(["export", "--ckpt", str(copied)])
 
     assert told.startswith(f"{copied} cannot be read as a checkpoint (")
 
 
-def test_a_checkpoint_of_another_backbone_is_refused(gumbel_run, copied, capsys):
+def test_a_checkpoint_of_another_backbone_is_refused(gumbel_run, copied, fails):
     checkpoint = torch.load(gumbel_run / "checkpoints" / "last.ckpt")
     checkpoint["backbone"] = {"name": "vit_tiny_patch16_224", "fingerprint": "0123"}
     torch.save(checkpoint, copied)
 
-    assert fails(["export", "--ckpt", str(copied)], capsys).startswith(
+    assert fails(["export", "--ckpt", str(copied)]).startswith(
         "the checkpoint belongs to vit_tiny_patch16_224 with weights 0123, but the backbone is reg"
     )
 
 
-def test_a_checkpoint_without_the_gate_is_refused(gumbel_run, copied, capsys):
+def test_a_checkpoint_without_the_gate_is_refused(gumbel_run, copied, fails):
     """Loading is not strict, since the backbone is left out on purpose."""
     checkpoint = torch.load(gumbel_run / "checkpoints" / "last.ckpt")
     del checkpoint["state_dict"]["gate.meaning.weight"]
     torch.save(checkpoint, copied)
 
-    assert fails(["export", "--ckpt", str(copied)], capsys) == (
+    assert fails(["export", "--ckpt", str(copied)]) == (
         "the checkpoint lacks 'gate.meaning.weight' of the gate: it is of another version or task"
     )
 
 
-def test_an_output_that_cannot_be_written_is_told(gumbel_run, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_told(gumbel_run, tmp_path, fails):
     (tmp_path / "taken").touch()
     checkpoint = str(gumbel_run / "checkpoints" / "last.ckpt")
 
-    told = fails(["export", "--ckpt", checkpoint, "--out", str(tmp_path / "taken" / "g")], capsys)
+    told = fails(["export", "--ckpt", checkpoint, "--out", str(tmp_path / "taken" / "g")])
 
     assert told.startswith(f"cannot write {tmp_path}/taken/g (")

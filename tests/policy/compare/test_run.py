@@ -308,14 +308,6 @@ def test_two_gates_of_one_policy_are_its_seeds(words, gumbel, gumbel_run, tmp_pa
     assert learned[1]["knob"] == pytest.approx(np.mean(knobs))
 
 
-def fails(words, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
-
-
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
@@ -336,26 +328,26 @@ def fails(words, capsys):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
-def test_a_mistake_is_one_sentence_and_leaves_no_results(more, sentence, words, tmp_path, capsys):
-    told = fails([*words, "--out", str(tmp_path / "out"), *more], capsys)
+def test_a_mistake_is_one_sentence_and_leaves_no_results(more, sentence, words, tmp_path, fails):
+    told = fails([*words, "--out", str(tmp_path / "out"), *more])
 
     assert sentence in told
     assert not (tmp_path / "out" / "results.json").exists()
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
-    words, tmp_path, capsys, monkeypatch
+    words, tmp_path, monkeypatch, fails
 ):
     (tmp_path / "taken").touch()
     started = []
     monkeypatch.setattr("policy.compare.run.load_backbone", lambda *_: started.append(1))
 
-    told = fails([*words, "--out", str(tmp_path / "taken" / "out")], capsys)
+    told = fails([*words, "--out", str(tmp_path / "taken" / "out")])
     assert told.startswith(f"cannot write {tmp_path}/taken/out (Not a directory); choose a place")
 
     allowed = os.access  # the superuser may write anywhere
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))
-    told = fails([*words, "--out", str(tmp_path / "out")], capsys)
+    told = fails([*words, "--out", str(tmp_path / "out")])
     assert told.startswith(f"cannot write {tmp_path}/out (Permission denied); choose a place")
     assert not started
 

@@ -45,7 +45,7 @@ def test_the_reference_of_a_disturbed_clip_is_what_the_model_says_of_the_clean_o
     expected = backbone(backbone.normalize(clean))
     assert torch.allclose(reference.dense.logits, expected, atol=1e-5)
     logits = backbone(backbone.normalize(255 - clean))
-    assert kept.over_frames["kl"][:, 0] == pytest.approx(
+    assert np.array(kept.over_frames["kl"])[:, 0] == pytest.approx(
         kl_to_dense(expected[1:], logits[1:]).numpy(), rel=1e-3
     )
     assert kept.metrics["kl"][0] > 1e-3
@@ -107,7 +107,7 @@ def test_frames_are_averaged_over_the_clips_that_have_them(backbone, clips):
 
     table, kept = swept(backbone, entry, [0.0], clips)  # of three and of five frames
 
-    short, long = (clip.over_frames["kl"] for clip in kept)
+    short, long = (np.array(clip.over_frames["kl"]) for clip in kept)
     assert (short.shape, long.shape) == ((2, 1), (4, 1))
     expected = [*(short + long[:2]) / 2, *long[2:]]
     assert table.over_frames["kl"] == pytest.approx(np.array(expected))
@@ -119,10 +119,8 @@ def test_nothing_as_large_as_an_output_is_kept_of_a_clip(backbone, clips):
 
     (kept,) = swept(backbone, entry, [0.8, 0.3], [long])[1]
 
-    size = sum(
-        array.nbytes for array in (kept.spent, kept.spent_with_first, *kept.metrics.values())
-    )
-    assert size == 8 * 2 * (2 + len(kept.metrics))  # float64 at two knobs, whatever the length
+    for numbers in (kept.spent, kept.spent_with_first, *kept.metrics.values()):
+        assert [type(number) for number in numbers] == [float, float]  # one per knob, no array
 
 
 @pytest.mark.parametrize(("name", "spent"), [("always", 1.0), ("hold", 0.0)])

@@ -1,10 +1,16 @@
-"""An environment that anybody could solve, and an agent of the shipped kind for it."""
+"""An environment that anybody could solve with an agent for it, and small ones of the real kind."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from datamodules.base import ClipDataModule, ClipDataset
+from datamodules.records import Clip
+from datamodules.synthetic import SyntheticClips
+from policy.gates import ThresholdGate
+from policy.rl.yardstick import Yardstick
 
 REGIONS, USEFUL, PRICE = 6, 2, 0.5
 
@@ -64,5 +70,76 @@ def make_agent():
             Critic(REGIONS) if critic else None,
             ValueNorm(),
         )
+
+    return make
+
+
+class Moving(ClipDataset):
+    """Clips in which a stripe wanders; every second one is shorter."""
+
+    def __init__(self):
+        super().__init__([f"clip/{index}" for index in range(4)], ["scene"] * 4)
+
+    def __getitem__(self, draw):
+        index = draw % 4
+        generator = torch.Generator().manual_seed(index)
+        length = 4 + 2 * (index % 2)
+        frames = torch.randint(256, (1, 3, 96, 96), generator=generator).repeat(length, 1, 1, 1)
+        for time in range(length):
+            frames[time, :, :, 8 * time : 8 * time + 12] = 255 - 40 * time
+        labels = torch.full((length,), index)
+        return Clip(frames.to(torch.uint8), labels, self.names[index], "scene")
+
+
+class MovingClips(ClipDataModule):
+    name = "moving"
+
+    def __init__(self):
+        super().__init__(batch_size=1, num_workers=0, seed=0)
+
+    def undisturbed(self, split):
+        return Moving()
+
+
+@pytest.fixture
+def moving_clips():
+    """A data module of them."""
+    return MovingClips()
+
+
+@pytest.fixture
+def clips():
+    """uint8 [3, 5, 3, 96, 96] that move."""
+    data = SyntheticClips(num_frames=5, calibration_clips=3).dataset("calibration")
+    return torch.stack([data[index].frames for index in range(3)])
+
+
+@pytest.fixture(scope="session")
+def yardstick(digits):
+    """Measured once."""
+    clips = [Moving()[index] for index in (0, 1)]
+    return Yardstick.measure(digits, ThresholdGate(), clips, "kl")
+
+
+@pytest.fixture
+def settings(digits, yardstick, moving_clips):
+    """Arguments of a small environment."""
+    return {
+        "backbone": digits,
+        "data": moving_clips,
+        "calibration_clips": 2,
+        "quality": "kl",
+        "yardstick": yardstick,
+    }
+
+
+@pytest.fixture
+def given():
+    """Options of a reset with clips, each at one knob."""
+
+    def make(clips, knob, **more):
+        count = len(clips) * more.get("repeats", 1)
+        rows = {"knobs": [knob] * count, "budgets": [0.2] * count, "prices": [0.1] * count}
+        return {"clips": clips, **rows, **more}
 
     return make

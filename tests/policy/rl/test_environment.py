@@ -11,68 +11,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from torch import nn
 
-from datamodules.base import ClipDataModule, ClipDataset
 from datamodules.errors import RegateError
-from datamodules.records import Clip
-from datamodules.synthetic import SyntheticClips
-from policy.gates import SteeredGate, ThresholdGate
+from policy.gates import SteeredGate
 from policy.rl.environment import TokenReuseEnv
 from policy.rl.vector import TokenReuseVectorEnv
-from policy.rl.yardstick import Yardstick
 from policy.session import ReuseSession
-
-
-class Moving(ClipDataset):
-    """Clips in which a stripe wanders; every second one is shorter."""
-
-    def __init__(self):
-        super().__init__([f"clip/{index}" for index in range(4)], ["scene"] * 4)
-
-    def __getitem__(self, draw):
-        index = draw % 4
-        generator = torch.Generator().manual_seed(index)
-        length = 4 + 2 * (index % 2)
-        frames = torch.randint(256, (1, 3, 96, 96), generator=generator).repeat(length, 1, 1, 1)
-        for time in range(length):
-            frames[time, :, :, 8 * time : 8 * time + 12] = 255 - 40 * time
-        labels = torch.full((length,), index)
-        return Clip(frames.to(torch.uint8), labels, self.names[index], "scene")
-
-
-class MovingClips(ClipDataModule):
-    name = "moving"
-
-    def __init__(self):
-        super().__init__(batch_size=1, num_workers=0, seed=0)
-
-    def undisturbed(self, split):
-        return Moving()
-
-
-@pytest.fixture
-def clips():
-    """uint8 [3, 5, 3, 96, 96] that move."""
-    data = SyntheticClips(num_frames=5, calibration_clips=3).dataset("calibration")
-    return torch.stack([data[index].frames for index in range(3)])
-
-
-@pytest.fixture(scope="module")
-def yardstick(digits):
-    """Measured once."""
-    clips = [Moving()[index] for index in (0, 1)]
-    return Yardstick.measure(digits, ThresholdGate(), clips, "kl")
-
-
-@pytest.fixture
-def settings(digits, yardstick):
-    """Arguments of a small environment."""
-    return {
-        "backbone": digits,
-        "data": MovingClips(),
-        "calibration_clips": 2,
-        "quality": "kl",
-        "yardstick": yardstick,
-    }
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete", "tokens"])
@@ -184,7 +127,7 @@ def test_the_reward_is_quality_minus_price_times_spent(digits, clips):
     assert set(infos["quality"]) <= {0.0, 1.0}
 
 
-def test_recomputing_everything_is_as_good_as_dense(digits, clips):
+def test_recomputing_everything_is_as_good_as_dense(digits, clips, given):
     env = TokenReuseVectorEnv(3, backbone=digits, gate=SteeredGate(), quality="cosine")
     env.reset(options=given(clips, 5.0))
     _, _, _, _, infos = env.step(np.ones((3, 2), np.float32))
@@ -192,13 +135,7 @@ def test_recomputing_everything_is_as_good_as_dense(digits, clips):
     assert np.all(infos["spent"] > 1), "the gate's own work is on top"
 
 
-def given(clips, knob, **more):
-    count = len(clips) * more.get("repeats", 1)
-    rows = {"knobs": [knob] * count, "budgets": [0.2] * count, "prices": [0.1] * count}
-    return {"clips": clips, **rows, **more}
-
-
-def test_an_episode_has_a_step_for_each_frame_but_the_first_and_the_last(digits, clips):
+def test_an_episode_has_a_step_for_each_frame_but_the_first_and_the_last(digits, clips, given):
     env = TokenReuseEnv(backbone=digits, gate=SteeredGate(), quality="kl")
     env.reset(options=given(clips[:1], 0.5))
     ends = []
@@ -211,7 +148,7 @@ def test_an_episode_has_a_step_for_each_frame_but_the_first_and_the_last(digits,
         env.step(np.zeros(2, np.float32))
 
 
-def test_given_clips_end_with_their_own_last_observation(digits, clips):
+def test_given_clips_end_with_their_own_last_observation(digits, clips, given):
     env = TokenReuseVectorEnv(3, backbone=digits, gate=SteeredGate(), quality="kl")
     env.reset(options=given(clips, 0.5))
     for _ in range(3):
@@ -224,7 +161,9 @@ def test_given_clips_end_with_their_own_last_observation(digits, clips):
         env.step(np.zeros((3, 2), np.float32))
 
 
-def test_repeated_clips_are_neighbours_that_share_their_references(digits, clips, monkeypatch):
+def test_repeated_clips_are_neighbours_that_share_their_references(
+    digits, clips, monkeypatch, given
+):
     env = TokenReuseVectorEnv(4, backbone=digits, gate=SteeredGate(), quality="kl")
     runs = []
     dense = env.world.dense
@@ -235,7 +174,7 @@ def test_repeated_clips_are_neighbours_that_share_their_references(digits, clips
     assert not np.array_equal(observations[1], observations[2])
 
 
-def test_the_reference_is_the_dense_output_on_the_undisturbed_frames(digits, clips):
+def test_the_reference_is_the_dense_output_on_the_undisturbed_frames(digits, clips, given):
     noisy = clips.clone()
     noisy[:, 1:, :, ::2] //= 3
     qualities = []
@@ -313,94 +252,7 @@ def test_without_a_render_mode_there_is_no_picture(settings):
     assert env.render() is None and TokenReuseVectorEnv(1, **settings).render() is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"quality": "beauty"}, "quality must be one of accuracy, agreement, kl, cosine"),
-        ({"actions": "dance"}, "actions must be one of box, discrete, tokens, got 'dance'"),
-        ({"actions": "tokens", "groups": 2}, "one mask for all blocks: groups=1, not 2"),
-        ({"groups": 9}, "a steered gate takes 1 to 4 block groups for 4 blocks, got 9"),
-        ({"budget": (0.5, 0.1)}, "the budget range must ascend, got 0.5 to 0.1"),
-        ({"price": -1.0}, "price must be 0 or more, got -1"),
-        ({"calibration_clips": 0}, "calibration_clips must be at least 1, got 0"),
-        ({"render_mode": "human"}, "render_mode must be rgb_array or None, got 'human'"),
-    ],
-)
-def test_what_does_not_fit_is_refused_in_a_sentence(arguments, sentence, settings):
-    with pytest.raises(RegateError) as refused:
-        TokenReuseEnv(**(settings | arguments))
-    assert sentence in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"clip": 1}, "reset knows no option 'clip': choose from clips, labels"),
-        ({"budgets": [0.1, 0.2]}, "the option budgets must be 3 finite numbers, one per"),
-        ({"clips": torch.zeros(3, 5, 3, 8, 8)}, "must be uint8 [clips, frames, 3, 96, 96]"),
-        ({"repeats": 2}, "3 clips times 2 repeats do not make 3 environments"),
-        ({"labels": [1, 2]}, "the option labels must have shape [3, 5] like the clips, got [2]"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused_in_a_sentence(options, sentence, digits, clips):
-    env = TokenReuseVectorEnv(3, backbone=digits, gate=SteeredGate(), quality="kl")
-    with pytest.raises(RegateError) as refused:
-        env.reset(options=given(clips, 0.5) | options)
-    assert sentence in str(refused.value)
-
-
-def test_a_reset_that_is_refused_leaves_the_episodes_as_they_were(settings):
-    env = TokenReuseVectorEnv(1, **settings)
-    env.reset(seed=0)
-    still = np.zeros(env.action_space.shape, np.float32)
-    with pytest.raises(RegateError, match="the option clips must be uint8"):
-        env.reset(options={"clips": np.zeros(3)})
-    ended = np.zeros(1)
-    while not ended.any():
-        *_, ended, infos = env.step(still)
-    assert "final_info" in infos, "drawn episodes are followed by the next"
-    env.step(still)
-
-
-def test_clips_too_short_or_without_labels_are_refused(digits, clips):
-    env = TokenReuseVectorEnv(3, backbone=digits, gate=SteeredGate(), quality="accuracy")
-    with pytest.raises(RegateError, match="given/0 has frames without a label, on which there is"):
-        env.reset(options=given(clips, 0.5))
-    with pytest.raises(RegateError, match="at least 3 frames, but given/0 has 2"):
-        env.reset(options=given(clips[:, :2], 0.5))
-
-
-def test_another_backbone_needs_clips(make_backbone):
-    env = TokenReuseVectorEnv(1, backbone=make_backbone(), gate=SteeredGate())
-    with pytest.raises(RegateError, match="needs clips: give it data, or pass clips"):
-        env.reset()
-
-
-@pytest.mark.parametrize(
-    ("action", "sentence"),
-    [
-        (np.zeros(3, np.float32), r"an action for this environment has shape \[2\], got \[3\]"),
-        (np.array([np.nan, 0], np.float32), "the action has NaN or infinite values"),
-    ],
-)
-def test_actions_that_do_not_fit_are_refused_in_a_sentence(action, sentence, digits, clips):
-    env = TokenReuseEnv(backbone=digits, gate=SteeredGate(), quality="kl")
-    env.reset(options=given(clips[:1], 0.5))
-    with pytest.raises(RegateError, match=sentence):
-        env.step(action)
-
-
-def test_a_level_that_does_not_exist_is_refused(digits, clips):
-    env = TokenReuseEnv(backbone=digits, gate=SteeredGate(), actions="discrete", quality="kl")
-    env.reset(options=given(clips[:1], 0.5))
-    env.step(np.array([2.0, 0.0]))  # whole numbers of another type do
-    with pytest.raises(RegateError, match="the action is outside MultiDiscrete"):
-        env.step(np.array([1.5, 0.0]))
-    with pytest.raises(RegateError, match="the action is outside MultiDiscrete"):
-        env.step(np.array([5, 0]))
-
-
-def test_the_middle_level_is_the_threshold(digits, clips):
+def test_the_middle_level_is_the_threshold(digits, clips, given):
     results = []
     for actions, action in (("box", np.zeros(2, np.float32)), ("discrete", np.array([2, 0]))):
         env = TokenReuseEnv(backbone=digits, gate=SteeredGate(), actions=actions, quality="kl")
@@ -409,8 +261,8 @@ def test_the_middle_level_is_the_threshold(digits, clips):
     assert results[0] == results[1]
 
 
-def test_bits_per_patch_are_the_mask(digits, clips):
-    env = TokenReuseEnv(backbone=digits, actions="tokens", quality="kl", data=MovingClips())
+def test_bits_per_patch_are_the_mask(digits, clips, given, moving_clips):
+    env = TokenReuseEnv(backbone=digits, actions="tokens", quality="kl", data=moving_clips)
     assert env.action_space == gym.spaces.MultiBinary(144)
     env.reset(options=given(clips[:1], 0.5))
     told = env.action_space.sample()

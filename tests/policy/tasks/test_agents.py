@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
@@ -27,20 +26,6 @@ EACH_ROLLOUT = {
     "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
     "init_args": {"filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1},
 }
-
-
-def scalars(folder):
-    """Values by tag, in the order of the steps."""
-    events = EventAccumulator(str(folder)).Reload()
-    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def fails(words, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +119,7 @@ def test_a_fit_ends_with_a_gate_that_serves_any_budget(policy, runs, digits, dig
     assert f"configs/{policy}/synthetic.yaml" in command
 
 
-def test_each_rollout_and_each_validation_is_logged(policy, runs):
+def test_each_rollout_and_each_validation_is_logged(policy, runs, scalars):
     logged = scalars(runs(policy))
 
     names = ["loss", "reward", "quality", "spent", "excess", "kl", "policy_loss", "approx_kl"]
@@ -160,7 +145,7 @@ def test_the_actor_learns_and_the_backbone_does_not(policy, runs):
     assert last["state_dict"]["gate.actor.layers.4.weight"].abs().sum() > 0
 
 
-def test_an_agent_that_does_not_explore_gets_what_the_threshold_gets(fit):
+def test_an_agent_that_does_not_explore_gets_what_the_threshold_gets(fit, scalars):
     logged = scalars(fit("ppo", "still", "--model.exploration=1e-9", "--trainer.max_epochs=1"))
 
     assert logged["train/reward_minus_threshold"][0] == 0  # the second batch comes after a step
@@ -177,18 +162,8 @@ def test_the_same_seed_makes_the_same_gate(policy, runs, fit):
     assert not torch.equal(whole["actor.layers.0.weight"], other["actor.layers.0.weight"])
 
 
-def assert_same_gate(folder, other):
-    ours, theirs = (load_file(run / "gate.safetensors") for run in (folder, other))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    ours, theirs = (read_metadata(run / "gate.safetensors") for run in (folder, other))
-    assert (ours["calibration"], ours["knob"]) == (theirs["calibration"], theirs["knob"])
-    last = [torch.load(run / "checkpoints" / "last.ckpt") for run in (folder, other)]
-    for name, value in last[0]["state_dict"].items():
-        assert torch.equal(value, last[1]["state_dict"][name]), name
-
-
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
-def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(policy, runs, fit):
+def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(policy, runs, fit, assert_same_gate):
     done = 3 * STEPS[policy]
     checkpoint = runs(policy) / "checkpoints" / f"step={done}.ckpt"
 
@@ -198,7 +173,9 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(policy, runs, fit):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_it_had_not_been(policy, runs, words, tmp_path, regate):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    policy, runs, words, tmp_path, regate, assert_same_gate
+):
     every_rollout = {
         "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
         "init_args": {
@@ -244,7 +221,7 @@ def remembered(monkeypatch):
 
 
 def test_a_reward_that_is_no_number_stops_before_anything_has_changed(
-    policy, words, tmp_path, capsys, monkeypatch, remembered
+    policy, words, tmp_path, monkeypatch, remembered, fails
 ):
     original = AgentTask._rollout
 
@@ -254,7 +231,7 @@ def test_a_reward_that_is_no_number_stops_before_anything_has_changed(
         return rollout
 
     monkeypatch.setattr(AgentTask, "_rollout", broken)
-    told = fails(["fit", *words(policy), "--run_dir", str(tmp_path)], capsys)
+    told = fails(["fit", *words(policy), "--run_dir", str(tmp_path)])
 
     assert told == (
         "training stopped at step 0 because a reward is not finite, with the weights still those "
@@ -267,12 +244,10 @@ def test_a_reward_that_is_no_number_stops_before_anything_has_changed(
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(
-    words, tmp_path, capsys, monkeypatch, remembered
+    words, tmp_path, fails, monkeypatch, remembered
 ):
     monkeypatch.setattr(PPO, "__post_init__", lambda settings: None)  # which would refuse it
-    told = fails(
-        ["fit", *words("ppo"), "--run_dir", str(tmp_path), "--model.ppo.vf_coef=.nan"], capsys
-    )
+    told = fails(["fit", *words("ppo"), "--run_dir", str(tmp_path), "--model.ppo.vf_coef=.nan"])
 
     assert told.startswith("training stopped at step 0 because the loss is nan, with the weights")
     (task,) = remembered
@@ -294,8 +269,8 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(
         ),
     ],
 )  # fmt: skip
-def test_a_setting_out_of_its_range_is_told(policy, setting, told, words, capsys):
-    assert told in fails(["fit", *words(policy), f"--model.{setting}"], capsys)
+def test_a_setting_out_of_its_range_is_told(policy, setting, told, words, fails):
+    assert told in fails(["fit", *words(policy), f"--model.{setting}"])
 
 
 @pytest.mark.parametrize(
@@ -313,10 +288,10 @@ def test_a_setting_out_of_its_range_is_told(policy, setting, told, words, capsys
         ),
     ],
 )
-def test_what_a_trainer_cannot_do_for_an_agent_is_told(setting, told, words, tmp_path, capsys):
+def test_what_a_trainer_cannot_do_for_an_agent_is_told(setting, told, words, tmp_path, fails):
     asked = [f"--trainer.{setting}", "--run_dir", str(tmp_path)]
 
-    assert fails(["fit", *words("ppo"), *asked], capsys) == told
+    assert fails(["fit", *words("ppo"), *asked]) == told
 
 
 def test_scaled_gradients_are_refused(monkeypatch):
@@ -334,26 +309,26 @@ def test_scaled_gradients_are_refused(monkeypatch):
     )
 
 
-def test_clips_without_a_frame_to_act_on_are_refused(words, tmp_path, capsys):
+def test_clips_without_a_frame_to_act_on_are_refused(words, tmp_path, fails):
     short = ["--data.num_frames=2", "--run_dir", str(tmp_path)]
 
-    assert fails(["fit", *words("ppo"), *short], capsys) == (
+    assert fails(["fit", *words("ppo"), *short]) == (
         "an agent learns from clips of 3 frames or more, got 2: set --data.num_frames"
     )
 
 
-def test_labels_of_other_classes_are_refused(words, tmp_path, monkeypatch, capsys):
+def test_labels_of_other_classes_are_refused(words, tmp_path, monkeypatch, fails):
     monkeypatch.setattr(SyntheticClips, "class_names", ("even", "odd"))
     asked = ["--model.quality=accuracy", "--run_dir", str(tmp_path)]
 
-    assert fails(["fit", *words("ppo"), *asked], capsys) == (
+    assert fails(["fit", *words("ppo"), *asked]) == (
         "quality accuracy needs the backbone's own 10 classes as labels, but synthetic has 2: "
         "kl, agreement and cosine need none"
     )
 
 
 @pytest.mark.parametrize("quality", ["accuracy", "agreement", "cosine"])
-def test_other_qualities_can_be_learned_from(quality, fit):
+def test_other_qualities_can_be_learned_from(quality, fit, scalars):
     short = ["--trainer.max_epochs=1", "--trainer.limit_val_batches=0"]
     run = fit("reinforce", quality, f"--model.quality={quality}", *short)
 

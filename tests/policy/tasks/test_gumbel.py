@@ -22,20 +22,6 @@ from policy.tasks.base import READ_AT
 from policy.tasks.gumbel import GumbelTask
 
 
-def scalars(folder):
-    """Values by tag, in the order of the steps."""
-    events = EventAccumulator(str(folder)).Reload()
-    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def fails(words, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
-
-
 def test_a_fit_ends_with_a_gate_that_serves_any_budget(gumbel_run, digits, digit_clips):
     gate = load_gate(gumbel_run / "gate.safetensors", digits)
 
@@ -58,7 +44,7 @@ def test_the_gate_file_knows_the_command_that_made_it(gumbel_run):
     assert metadata["budgets"][0] == pytest.approx(0.04, rel=0.02)
 
 
-def test_each_step_and_each_validation_is_logged(gumbel_run):
+def test_each_step_and_each_validation_is_logged(gumbel_run, scalars):
     logged = scalars(gumbel_run)
 
     for tag in ("train/loss", "train/kl", "train/cosine", "train/spent", "train/price"):
@@ -129,7 +115,9 @@ def test_of_disturbed_clips_the_undisturbed_frames_are_the_reference(fit, monkey
     assert set(referred) <= undisturbed
 
 
-def test_a_fit_ends_with_the_best_gate_where_a_later_one_is_worse(fit, monkeypatch, capsys):
+def test_a_fit_ends_with_the_best_gate_where_a_later_one_is_worse(
+    fit, monkeypatch, capsys, scalars
+):
     def spoiled(task):
         if task.current_epoch == 1:
             torch.nn.init.normal_(task.gate.admit[2].weight, std=5.0)
@@ -168,18 +156,18 @@ def test_the_same_seed_makes_the_same_gate(gumbel_run, fit):
     assert not torch.equal(whole["meaning.weight"], other["meaning.weight"])
 
 
-def test_labels_can_be_learned_from_too(fit, gumbel_run):
+def test_labels_can_be_learned_from_too(fit, gumbel_run, scalars):
     folder = fit("labels", "--model.label_weight", "1", "--trainer.max_epochs", "1")
 
     loss, without = (scalars(run)["train/loss"][0] for run in (folder, gumbel_run))
     assert loss > without
 
 
-def test_labels_of_other_classes_are_refused(gumbel, tmp_path, monkeypatch, capsys):
+def test_labels_of_other_classes_are_refused(gumbel, tmp_path, monkeypatch, fails):
     monkeypatch.setattr(SyntheticClips, "class_names", ("even", "odd"))
     words = ["fit", *gumbel, "--run_dir", str(tmp_path), "--model.label_weight", "1"]
 
-    assert fails(words, capsys) == (
+    assert fails(words) == (
         "label_weight 1 needs the backbone's own 10 classes as labels, but synthetic has 2: "
         "set it to 0, which trains without labels"
     )
@@ -196,11 +184,11 @@ def test_labels_of_other_classes_are_refused(gumbel, tmp_path, monkeypatch, caps
         ("label_weight", "-0.5", "label_weight must be 0 or more, got -0.5"),
     ],
 )
-def test_a_setting_out_of_its_range_is_told(setting, value, told, gumbel, capsys):
-    assert fails(["fit", *gumbel, f"--model.{setting}={value}"], capsys).startswith(told)
+def test_a_setting_out_of_its_range_is_told(setting, value, told, gumbel, fails):
+    assert fails(["fit", *gumbel, f"--model.{setting}={value}"]).startswith(told)
 
 
-def test_an_untrained_gate_is_the_threshold(fit, monkeypatch):
+def test_an_untrained_gate_is_the_threshold(fit, monkeypatch, scalars):
     """Its own cost set aside, which is a few percent of the lowest budget on so small a model."""
     monkeypatch.setattr(LearnedGate, "macs", lambda gate, block, dim: 0.0 if block else float(dim))
 
@@ -211,7 +199,7 @@ def test_an_untrained_gate_is_the_threshold(fit, monkeypatch):
         assert abs(logged[f"val/kl_minus_threshold_at_{budget:g}"][0]) < 1e-6
 
 
-def test_validation_charges_the_gate_for_its_own_cost(fit):
+def test_validation_charges_the_gate_for_its_own_cost(fit, scalars):
     logged = scalars(fit("idle", "--model.learning_rate", "0", "--trainer.max_epochs", "1"))
 
     assert 0 < logged["val/kl_minus_threshold"][0] < 0.2
@@ -223,7 +211,7 @@ def copied(gumbel_run, tmp_path):
     return shutil.copytree(gumbel_run, tmp_path / "copied")
 
 
-def test_test_and_validate_need_the_checkpoint_alone(copied, capsys):
+def test_test_and_validate_need_the_checkpoint_alone(copied, capsys, scalars):
     checkpoint = str(copied / "checkpoints" / "last.ckpt")
 
     main(["validate", "--ckpt_path", checkpoint])
@@ -239,7 +227,7 @@ def test_test_and_validate_need_the_checkpoint_alone(copied, capsys):
         assert f"test/{metric}" in tested
 
 
-def test_what_the_run_was_calibrated_to_is_what_is_tested(copied, monkeypatch, capsys):
+def test_what_the_run_was_calibrated_to_is_what_is_tested(copied, monkeypatch):
     calibrated = []
     budget_table = base.budget_table
 
@@ -255,25 +243,25 @@ def test_what_the_run_was_calibrated_to_is_what_is_tested(copied, monkeypatch, c
     assert calibrated
 
 
-def test_the_budget_of_a_test_can_be_asked_for(copied, capsys):
+def test_the_budget_of_a_test_can_be_asked_for(copied, fails):
     checkpoint = str(copied / "checkpoints" / "last.ckpt")
 
-    assert fails(["test", "--ckpt_path", checkpoint, "--model.budget", "1.5"], capsys) == (
+    assert fails(["test", "--ckpt_path", checkpoint, "--model.budget", "1.5"]) == (
         "budget must be in (0, 1], the fraction of a dense frame's MACs; got 1.5"
     )
-    assert fails(["test", "--ckpt_path", checkpoint, "--model.budget", "0.001"], capsys).startswith(
+    assert fails(["test", "--ckpt_path", checkpoint, "--model.budget", "0.001"]).startswith(
         "budget 0.001 is under this gate's floor of 0.0"
     )
 
 
-def test_a_checkpoint_of_another_backbone_is_refused(copied, digits, tmp_path, capsys):
+def test_a_checkpoint_of_another_backbone_is_refused(copied, digits, tmp_path, fails):
     torch.manual_seed(1)
     other = {name: torch.randn_like(value) for name, value in digits.vit.state_dict().items()}
     torch.save(other, tmp_path / "other.pth")
     checkpoint = str(copied / "checkpoints" / "last.ckpt")
 
     told = fails(
-        ["test", "--ckpt_path", checkpoint, "--model.weights", str(tmp_path / "other.pth")], capsys
+        ["test", "--ckpt_path", checkpoint, "--model.weights", str(tmp_path / "other.pth")]
     )
 
     theirs = load_backbone("regate_vit_digits", str(tmp_path / "other.pth")).fingerprint
@@ -283,7 +271,7 @@ def test_a_checkpoint_of_another_backbone_is_refused(copied, digits, tmp_path, c
     )
 
 
-def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(gumbel, tmp_path, capsys):
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(gumbel, tmp_path, fails):
     task = None
 
     def remember(module):
@@ -294,7 +282,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(gumbel, t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(GumbelTask, "on_fit_start", lambda self: (remember(self), original(self))[1])
         words = ["fit", *gumbel, "--run_dir", str(tmp_path), "--model.cosine_weight", ".nan"]
-        told = fails(words, capsys)
+        told = fails(words)
 
     assert told.startswith("training stopped at step 0 because the loss is nan, with the weights")
     assert all(torch.isfinite(parameter).all() for parameter in task.gate.parameters())
@@ -309,7 +297,7 @@ def test_a_trial_run_of_one_batch_leaves_no_gate(gumbel, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # step=3 is not kept
-def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(gumbel_run, fit):
+def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(gumbel_run, fit, assert_same_gate):
     checkpoint = gumbel_run / "checkpoints" / "step=3.ckpt"
 
     resumed = fit("resumed", "--ckpt_path", str(checkpoint))
@@ -320,15 +308,10 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(gumbel_run, fit):
     assert gone_on.endswith(f"--ckpt_path {checkpoint}")
 
 
-def assert_same_gate(folder, other):
-    ours, theirs = (load_file(run / "gate.safetensors") for run in (folder, other))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    ours, theirs = (read_metadata(run / "gate.safetensors") for run in (folder, other))
-    assert (ours["calibration"], ours["knob"]) == (theirs["calibration"], theirs["knob"])
-
-
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_it_had_not_been(gumbel_run, gumbel, tmp_path, regate, capsys):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    gumbel_run, gumbel, tmp_path, regate, assert_same_gate
+):
     every_step = {
         "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
         "init_args": {
@@ -348,7 +331,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(gumbel_run, gumbel, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_gate(gumbel, tmp_path, regate, digits):
+def test_two_processes_train_one_gate(gumbel, tmp_path, regate, digits, scalars):
     done = regate(
         "fit", *gumbel, "--run_dir", tmp_path / "run", "--trainer.devices", 2,
         "--trainer.strategy", "ddp", "--data.batch_size", 2,
