@@ -6,6 +6,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from datamodules.base import ClipDataModule, Json, Split
+from datamodules.camera import Camera
 from datamodules.containers import VideoInfo, probe
 from datamodules.disturbance import Disturbance
 from datamodules.errors import RegateError
@@ -42,6 +43,7 @@ class VideoFolder(ClipDataModule):
         seed: Fixes the order and the windows of training.
         split: How to deal out videos whose split is not stated.
         disturbance: Noise, Flicker or Recompression of all clips.
+        camera: Shows the training clips mirrored, closer and through a moving window.
 
     Raises:
         RegateError: If a count is smaller than 1 or ``fps`` is not positive.
@@ -60,6 +62,7 @@ class VideoFolder(ClipDataModule):
         seed: int = 0,
         split: SplitOptions = SplitOptions(),  # noqa: B008  # frozen
         disturbance: Disturbance | None = None,
+        camera: Camera | None = None,
     ) -> None:
         """Check the arguments; the folder is read in ``setup``."""
         super().__init__(batch_size, num_workers, seed, disturbance)
@@ -76,7 +79,9 @@ class VideoFolder(ClipDataModule):
         self.fps = fps
         self.clips_per_video = clips_per_video
         self.split = split
-        self.name = self.named(self.root.resolve().name)
+        self.camera = camera
+        filmed = camera is not None and camera.everywhere
+        self.name = self.named(self.root.resolve().name + ("-filmed" if filmed else ""))
         self._entries: list[VideoEntry] = []
         self._videos: list[Video] = []
         self._clips: dict[tuple[Split | None, ResizeCrop], VideoClips] = {}
@@ -127,6 +132,7 @@ class VideoFolder(ClipDataModule):
             "fps": self.fps,
             "clips_per_video": self.clips_per_video,
             "split_seed": self.split.seed,
+            "camera": None if self.camera is None else {**vars(self.camera)},
         }
 
     def predict_dataloader(self) -> DataLoader[Clip]:
@@ -168,9 +174,15 @@ class VideoFolder(ClipDataModule):
                 clips_per_video=self.clips_per_video,
                 seed=self.seed,
                 random=split == "train",
+                camera=self._camera_of(split),
             )
             self._clips[split, geometry] = VideoClips(videos, sampling, geometry)
         return self._clips[split, geometry]
+
+    def _camera_of(self, split: Split | None) -> Camera | None:
+        if self.camera is None or split == "train" or self.camera.everywhere:
+            return self.camera
+        return None
 
     def _videos_of(self, split: Split) -> list[Video]:
         splits = self._splits()

@@ -1,14 +1,17 @@
 """Windows of frames out of video files, as a dataset."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from datamodules.base import ClipDataset
+from datamodules.camera import Camera
 from datamodules.containers import VideoInfo
 from datamodules.geometry import ResizeCrop
 from datamodules.records import Clip
@@ -46,6 +49,7 @@ class Sampling:
         seed: Fixes the random windows.
         random: Draw windows anew in each epoch, for training; else they are spread evenly, one
             alone in the centre.
+        camera: Films the windows; None shows them as they are.
     """
 
     num_frames: int
@@ -53,6 +57,7 @@ class Sampling:
     clips_per_video: int
     seed: int
     random: bool
+    camera: Camera | None = None
 
 
 class VideoClips(ClipDataset):
@@ -95,7 +100,7 @@ class VideoClips(ClipDataset):
         if index in self._cache:
             return self._cache[index]
         video = self.videos[index // self.sampling.clips_per_video]
-        frames = self._window(video.info, self._start(video.info, draw))
+        frames = self._film(self._window(video.info, self._start(video.info, draw)), draw)
         labels = torch.full((len(frames),), video.label, dtype=torch.int64)
         clip = Clip(frames, labels, self.names[index], self.groups[index])
         self._keep(index, clip)
@@ -109,21 +114,25 @@ class VideoClips(ClipDataset):
         window, windows = draw % self.sampling.clips_per_video, self.sampling.clips_per_video
         return (2 * window + 1) * free // (2 * windows)
 
-    def _window(self, info: VideoInfo, start: int) -> Tensor:
-        """Frames [t, c, h, w] from ``start``; the last one is held if there are too few."""
+    def _window(self, info: VideoInfo, start: int) -> list[NDArray[np.uint8]]:
+        """Images [h, w, 3] from ``start``; the last one is held if there are too few."""
         fps, wanted = self.sampling.fps, self.sampling.num_frames
         tell = self._tell_once(str(info.path))
-        # Each frame by itself: their size may change in mid-stream.
-        found = [
-            self.resize_crop(frame.image)
-            for frame in read_frames(info, fps, start, wanted, on_damage=tell)
-        ]
+        found = [frame.image for frame in read_frames(info, fps, start, wanted, on_damage=tell)]
         if not found:  # the file is damaged from here on: take the last good frame
             for frame in read_frames(info, fps, on_damage=tell):
                 last = frame
-            found = [self.resize_crop(last.image)]
-        found += [found[-1]] * (wanted - len(found))
-        return torch.stack(found)
+            found = [last.image]
+        return found + [found[-1]] * (wanted - len(found))
+
+    def _film(self, images: list[NDArray[np.uint8]], draw: int) -> Tensor:
+        """Frames [t, c, h, w], each by itself: their size may change in mid-stream."""
+        if self.sampling.camera is None:
+            return torch.stack([self.resize_crop(image) for image in images])
+        # An even window keeps its film in another selection of videos too.
+        key = [draw, 1] if self.sampling.random else _digest(self.names[draw % len(self)])
+        rng = np.random.default_rng([self.sampling.seed, *key])
+        return self.sampling.camera.film(images, self.resize_crop.size, rng)
 
     def _keep(self, index: int, clip: Clip) -> None:
         # A worker process and its memory are gone after one pass.
@@ -141,3 +150,7 @@ class VideoClips(ClipDataset):
                 warn(message)
 
         return tell
+
+
+def _digest(name: str) -> list[int]:
+    return [int.from_bytes(hashlib.sha256(name.encode()).digest()[:16])]

@@ -113,6 +113,7 @@ def known_options():
     from pytorch_lightning import Trainer
 
     from backbones import Preprocessing
+    from datamodules.camera import Camera
     from datamodules.disturbance import Flicker, Noise, Recompression
     from datamodules.folder import VideoFolder
     from datamodules.splits import SplitOptions
@@ -131,6 +132,7 @@ def known_options():
     nested = {
         "data": (VideoFolder, SyntheticClips),
         "data.split": (SplitOptions,),
+        "data.camera": (Camera,),
         "data.disturbance": (Noise, Flicker, Recompression),
         "guard": (Guard,),
         "model": (GumbelTask,),

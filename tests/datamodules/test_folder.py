@@ -6,6 +6,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from datamodules.base import SPLITS
+from datamodules.camera import Camera
 from datamodules.disturbance import Noise
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder
@@ -239,3 +240,29 @@ def test_ut_interaction_splits_by_sequence(assets):
     groups = [set(data.dataset(split).groups) for split in SPLITS]
     assert len(set().union(*groups)) == 20
     assert torch.equal(clip.labels, clip.labels[:1].expand(16))
+
+
+def test_a_camera_films_training_clips_alone(folder, encode):
+    for number in range(6):  # grey frames look the same through every window
+        encode(f"my_videos/hug/noise{number}.mp4", noise=True)
+    plain, filmed = make(folder), make(folder, camera=Camera(zoom=0.5))
+
+    for split in ("calibration", "test"):
+        assert torch.equal(plain.dataset(split)[0].frames, filmed.dataset(split)[0].frames)
+    ours, theirs = plain.dataset("train"), filmed.dataset("train")
+    assert any(not torch.equal(ours[i].frames, theirs[i].frames) for i in range(len(ours)))
+
+
+def test_a_camera_may_film_every_split_the_same_way_each_time(folder, encode):
+    for number in range(6):
+        encode(f"my_videos/hug/noise{number}.mp4", noise=True)
+    plain, filmed = make(folder), make(folder, camera=Camera(zoom=0.5, everywhere=True))
+
+    assert (plain.name, filmed.name) == ("my_videos", "my_videos-filmed")
+    assert filmed.describe()["camera"]["zoom"] == 0.5
+    ours, theirs = plain.dataset("test"), filmed.dataset("test")
+    assert any(not torch.equal(ours[i].frames, theirs[i].frames) for i in range(len(ours)))
+    again = make(folder, camera=Camera(zoom=0.5, everywhere=True)).dataset("test")
+    for index in range(len(again)):
+        assert torch.equal(again[index].frames, theirs[index].frames)
+        assert torch.equal(again[index + len(again)].frames, theirs[index].frames)  # next epoch

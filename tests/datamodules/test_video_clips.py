@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from datamodules import video_clips
+from datamodules.camera import Camera
 from datamodules.containers import probe
 from datamodules.errors import RegateWarning
 from datamodules.geometry import ResizeCrop
@@ -98,3 +99,16 @@ def test_memory_for_decoded_clips_is_bounded(encode, monkeypatch):
     first = [dataset[i] for i in range(3)]
 
     assert [dataset[i] is first[i] for i in range(3)] == [True, True, False]
+
+
+def test_a_camera_films_training_windows_by_seed_and_draw(encode):
+    video = Video(probe(encode(frames=10)), "a", 2, "g")
+
+    def draw(number, seed=0):
+        sampling = Sampling(4, None, 1, seed, random=True, camera=Camera(moving=1.0, zoom=0.5))
+        return VideoClips([video], sampling, SMALL)[number].frames
+
+    assert draw(0).shape == (4, 3, 16, 16)
+    assert torch.equal(draw(0), draw(0))
+    assert not torch.equal(draw(0), draw(1))
+    assert not torch.equal(draw(0), draw(0, seed=1))
