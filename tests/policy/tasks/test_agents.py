@@ -172,6 +172,44 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(policy, runs, fit, asse
     assert_same_gate(resumed, runs(policy))
 
 
+@pytest.mark.parametrize(
+    ("command", "asked", "found"),
+    [
+        ("fit", "PPOTask", "ReinforceTask"),
+        ("fit", "ReinforceTask", "PPOTask"),
+        ("fit", "PPOTask", "GumbelTask"),
+        ("fit", "ReinforceTask", "GumbelTask"),
+        ("fit", "GumbelTask", "PPOTask"),
+        ("test", "ReinforceTask", "PPOTask"),
+    ],
+)
+def test_a_checkpoint_of_another_task_is_refused_and_its_run_left_as_it_is(
+    command, asked, found, runs, words, gumbel, gumbel_run, fails
+):
+    configs = {"PPOTask": words("ppo"), "ReinforceTask": words("reinforce"), "GumbelTask": gumbel}
+    run = gumbel_run if found == "GumbelTask" else runs(found.removesuffix("Task").lower())
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    before = files_of(run)
+
+    told = fails([command, *configs[asked], "--ckpt_path", str(checkpoint)])
+
+    assert told == (
+        f"{checkpoint} was made by {found}, but the config names {asked}: leave --config out, and "
+        f"the one in the checkpoint's run folder is read, or name a checkpoint of {asked}"
+    )
+    assert files_of(run) == before
+
+
+def files_of(run):
+    """All of a run but its logs, of which Lightning opens another whatever happens."""
+    found = run.rglob("*")
+    return {
+        path: path.stat().st_mtime_ns
+        for path in found
+        if path.is_file() and "tfevents" not in path.name
+    }
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     policy, runs, words, tmp_path, regate, assert_same_gate
