@@ -13,9 +13,8 @@ The means end where the shortest run of a label does. Below the zero line of the
 policy is closer to dense than the threshold at the same MACs; the picture is of the clips that also
 choose the weights, so verdicts come from `regate compare`.
 
-Lightning counts batches in its tags, so PPO, which takes up to sixteen steps per batch, and
-REINFORCE, which takes one, stand side by side. The overlays' val/recompute_rate counts steps
-instead: draw it for runs of one kind only.
+Logs count batches, so PPO, which takes up to sixteen steps per batch, and REINFORCE, which takes
+one, stand side by side.
 """
 
 import argparse
@@ -82,8 +81,7 @@ def read_run(folder: Path, tag: str) -> Run:
             f"error: {folder} has logged no {tag} so far; of what it has: "
             f"{', '.join(near[:SHOWN]) or 'nothing'}"
         )
-    # Lightning counts batches from 0, which is what makes agents with one step per rollout and
-    # with many comparable. Of what a killed run logged twice, the later counts.
+    # Batches are counted from 0. Of what a killed run logged twice, the later counts.
     points = {event.step + 1: event.value for event in log.Scalars(tag)}
     finite = {step: value for step, value in points.items() if math.isfinite(value)}
     return Run(folder, yaml.safe_load(path.read_text()), finite)
@@ -231,7 +229,7 @@ def common(runs: Sequence[Run]) -> tuple[Any, Any]:
 
 def print_table(groups: Mapping[str, Sequence[Run]], axis: str) -> None:
     """In Markdown: the means that are drawn, and each seed's last value."""
-    print(f"| run | {AXES[axis]} | mean over seeds | last of each seed |\n|---|---|---|---|")
+    print(f"| run | {AXES[axis]} | mean over seeds | each seed at the last |\n|---|---|---|---|")
     for label, runs in groups.items():
         steps, values = common(runs)
         x = ", ".join(str(step) for step in steps * scale(runs[0], axis))
