@@ -49,7 +49,7 @@ def export(
         raise RegateError(f"{ckpt} holds no gate, it was made by a {type(task).__name__}")
     # Read in full before anything is computed: a cut file is told at once.
     loaded = AtomicCheckpointIO().load_checkpoint(checkpoint)
-    task.on_load_checkpoint(loaded)
+    task.on_load_checkpoint(loaded, ckpt)
     task.load_state_dict(loaded["state_dict"], strict=task.strict_loading)
     data.resize_crop = task.resize_crop
     path = run / GATE_FILE if out is None else Path(out)

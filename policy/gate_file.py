@@ -39,13 +39,15 @@ def save_gate(
 
     Args:
         path: Ends in ``.safetensors``; replaced as a whole or not at all.
-        gate: Learned or heuristic.
+        gate: A heuristic that has a name in ``policy.policies``, or what a training made.
         backbone: That it was trained or calibrated on, with its preprocessing.
         made_by: The command that trained it; the one that runs if empty.
 
     Raises:
-        RegateError: If a weight is NaN or infinite, or the file cannot be written.
+        RegateError: If the gate could not be loaded again, a weight is NaN or infinite, or the
+            file cannot be written.
     """
+    _check_known(gate)
     tensors = {name: value.contiguous() for name, value in gate.state_dict().items()}
     _check_finite(tensors, "the gate to be saved")
     calibration = gate.calibration
@@ -153,7 +155,11 @@ def _settings(gate: Gate) -> dict[str, Any]:
 
 
 def _settings_of_agent(gate: SelectiveGate) -> dict[str, Any]:
-    assert isinstance(gate.actor, Actor)
+    if not isinstance(gate.actor, Actor):
+        raise RegateError(
+            f"the actor of the {gate.name} gate is {type(gate.actor).__name__}, which no file can "
+            "hold: give it a policy.rl.actor_critic.Actor"
+        )
     return {
         "hidden": gate.actor.hidden,
         "observed": [field.name for field in gate.observation_fields],
@@ -195,6 +201,15 @@ def _identity(backbone: Backbone) -> dict[str, Any]:
         "num_prefix_tokens": backbone.num_prefix_tokens,
         "fingerprint": backbone.fingerprint,
     }
+
+
+def _check_known(gate: Gate) -> None:
+    if gate.name not in (*HEURISTICS, *LEARNED):
+        raise RegateError(
+            f"a {gate.name} gate could not be loaded from its file again, so none is written: "
+            "train an agent with PPOTask or ReinforceTask, or give a gate of your own a name in "
+            "policy/policies.py (docs/add_a_gate.md)"
+        )
 
 
 def _check_complete(path: str | os.PathLike[str], metadata: Metadata) -> None:

@@ -1,6 +1,7 @@
 """``regate calibrate``: which setting of a gate spends which budget on videos of one's own."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -94,28 +95,39 @@ def recalibrate(
         warnings.simplefilter("ignore", RegateWarning)
         model, built = open_gate(gate, backbone, weights, preprocessing, device)
     data.resize_crop = model.resize_crop
-    places = spread_places(data, clips)
-    tested = _tested(model, data, places, limit) if limit else []
-    judged = _judged(data, places if limit else None) if fallback else []
-    split = data.dataset("calibration")
-    _, table = budget_table(model, built, data, [split[p] for p in places], asked, paced, judged)
+    table = _table(model, built, data, clips, asked, paced, fallback, limit)
     built.calibration = table
-    if limit:
-        table = replace(table, risk=_risk(model, built, data, tested, limit))
-        built.calibration = table
     made_by = [read_metadata(gate)["command"]] if from_file else []
     save_gate(path, built, model, " && ".join([*made_by, command()]))
-    print(_told(table, asked))
-    if table.fallback is not None:
-        print(table.fallback.told(built.name))
-    if table.risk is not None:
-        print(table.risk.told())
-    print(f"gate: {path} ({table.source})")
+    print("\n".join([*_told(table, built.name, asked), f"gate: {path} ({table.source})"]))
     return path
 
 
-def _told(table: Calibration, asked: list[float]) -> str:
-    """One line per asked budget that can be had."""
+def _table(
+    model: Backbone,
+    gate: Gate,
+    data: ClipDataModule,
+    clips: int,
+    asked: Sequence[float],
+    paced: bool,
+    fallback: bool,
+    limit: RiskLimit | None,
+) -> Calibration:
+    """All that the gate file will say of budgets, found on the calibration split."""
+    places = spread_places(data, clips)
+    # Too few videos for the risk are told before anything is computed.
+    tested = _tested(model, data, places, limit) if limit else []
+    judged = _judged(data, places if limit else None) if fallback else []
+    split = data.dataset("calibration")
+    found = [split[place] for place in places]
+    _, table = budget_table(model, gate, data, found, asked, paced, judged)
+    if limit is None:
+        return table
+    return replace(table, risk=_risk(model, gate, table, data, tested, limit))
+
+
+def _told(table: Calibration, gate: str, asked: Sequence[float]) -> list[str]:
+    """A line per asked budget that can be had, then who serves and what is promised."""
     lines = ["budget  knob    pace"]
     for budget in asked:
         if table.reaches(budget):
@@ -123,7 +135,11 @@ def _told(table: Calibration, asked: list[float]) -> str:
             lines.append(line + ("  threshold" if table.falls_back(budget) else ""))
         else:
             lines.append(f"{budget:<7g} under the floor of {table.lowest:.3g}")
-    return "\n".join(lines)
+    if table.fallback is not None:
+        lines.append(table.fallback.told(gate))
+    if table.risk is not None:
+        lines.append(table.risk.told())
+    return lines
 
 
 def _tested(
@@ -164,14 +180,20 @@ def _judged(data: ClipDataModule, places: list[int] | None) -> list[int]:
 
 
 def _risk(
-    model: Backbone, gate: Gate, data: ClipDataModule, places: list[int], limit: RiskLimit
+    model: Backbone,
+    gate: Gate,
+    table: Calibration,
+    data: ClipDataModule,
+    places: list[int],
+    limit: RiskLimit,
 ) -> Risk:
-    assert gate.calibration is not None
+    """Test the budgets of a table on the videos at ``places``."""
     # A gate that recomputes everything spends a little over 1, which is no budget to ask for.
-    budgets = sorted({min(spent, 1.0) for spent in gate.calibration.spent})
+    budgets = sorted({min(spent, 1.0) for spent in table.spent})
+    settings = [gate.setting(budget, table) for budget in budgets]
     split = data.dataset("calibration")
     with progress() as bar:
         task = bar.add_task("testing the risk", total=len(places))
         found = (split[place] for place in places)
-        wrong = disagreement(model, gate, found, budgets, partial(bar.advance, task))
+        wrong = disagreement(model, settings, found, partial(bar.advance, task))
     return lowest_budget(wrong, budgets, limit)

@@ -16,7 +16,7 @@ from scipy.stats import binom
 from backbones.vit import Backbone
 from datamodules.records import Clip
 from policy.calibration import FloatArray
-from policy.gates.base import Gate
+from policy.gates.base import Setting
 from policy.quality import dense_reference, sweep_settings
 from policy.risk import BudgetTest, Risk, RiskLimit
 
@@ -69,21 +69,18 @@ def lowest_budget(disagreement: FloatArray, budgets: Sequence[float], limit: Ris
 
 def disagreement(
     backbone: Backbone,
-    gate: Gate,
+    settings: Sequence[Setting],
     clips: Iterable[Clip],
-    budgets: Sequence[float],
     advance: Callable[[], None] = lambda: None,
 ) -> FloatArray:
     """Share of each video's later frames with another top-1 than dense, [n, k].
 
     Args:
         backbone: The frozen model, with classes.
-        gate: Calibrated; served at its paces and with its fallback, without a guard.
+        settings: Of a gate at k budgets, served without a guard.
         clips: One per video, n of them, asked for one by one.
-        budgets: k of them.
         advance: Called after each clip.
     """
-    settings = [gate.setting(budget) for budget in budgets]
     rows = []
     for clip in clips:
         dense = dense_reference(backbone, clip)

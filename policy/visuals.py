@@ -73,7 +73,8 @@ class RecomputeVisuals(Callback):
         shown = watch(cast(Gated, pl_module))
         overlay = self._overlay(shown)
         for writer in writers:
-            step = trainer.global_step
+            # Batches, as Lightning counts for its own tags: an agent takes many steps on each.
+            step = max(0, trainer.fit_loop.total_batch_idx)
             writer.add_images("val/overlay", overlay, step, dataformats="NHWC")
             writer.add_figure("val/spent_over_frames", spent_figure(shown.spent), step)
             for block, rate in enumerate(shown.rates()):

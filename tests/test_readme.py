@@ -120,7 +120,11 @@ def known_options():
     from datamodules.synthetic import SyntheticClips
     from policy.cli import TRAINER
     from policy.guard import Guard
+    from policy.rl.ppo import PPO
+    from policy.rl.reinforce import Reinforce
     from policy.tasks.gumbel import GumbelTask
+    from policy.tasks.ppo import PPOTask
+    from policy.tasks.reinforce import ReinforceTask
 
     known = {"--config", "--help", "--print_config", "--run_dir", "--ckpt_path"}
     known |= {"--seed_everything", "--data", "--model"}
@@ -135,7 +139,9 @@ def known_options():
         "data.camera": (Camera,),
         "data.disturbance": (Noise, Flicker, Recompression),
         "guard": (Guard,),
-        "model": (GumbelTask,),
+        "model": (GumbelTask, PPOTask, ReinforceTask),
+        "model.ppo": (PPO,),
+        "model.reinforce": (Reinforce,),
         "model.preprocessing": (Preprocessing,),
         "preprocessing": (Preprocessing,),
         "trainer": (Trainer,),

@@ -1,4 +1,4 @@
-"""Quality against the frames since the dense one: whether errors of reuse add up."""
+"""Quality and spending against the frames since the dense one: whether errors of reuse add up."""
 
 from collections.abc import Sequence
 
@@ -33,6 +33,7 @@ def drift(
                 spent=row.spent,
                 kl=over_frames["kl"][:, column].tolist(),
                 agreement=over_frames["agreement"][:, column].tolist(),
+                spent_by_frame=over_frames["spent"][:, column].tolist(),
             )
         )
     return entries

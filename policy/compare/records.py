@@ -43,7 +43,8 @@ class Sweep:
         spent_with_first: The same with the dense first frame, [c, k].
         metrics: Per-clip means over the later frames, each [c, k], by the names of ``METRICS``;
             nan for a clip without labels.
-        over_frames: KL and agreement of each frame after the first, mean over the clips, [t, k].
+        over_frames: KL, agreement and spent of each frame after the first, mean over the clips,
+            [t, k].
         dense_macs: MACs of one dense frame.
         clips: Unique names of the clips, c of them, in the order of the rows.
         groups: The group (scene) of each clip, c of them.

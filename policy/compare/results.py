@@ -124,6 +124,7 @@ class Drift:
         spent: Realised there, mean over all later frames.
         kl: Mean over the clips, of the first frame after the dense one, of the second, ….
         agreement: Likewise.
+        spent_by_frame: Likewise.
     """
 
     policy: str
@@ -132,6 +133,7 @@ class Drift:
     spent: float | None
     kl: Sequence[float]
     agreement: Sequence[float]
+    spent_by_frame: Sequence[float]
 
 
 @dataclass(frozen=True)

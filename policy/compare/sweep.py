@@ -45,7 +45,7 @@ class ClipSweep:
         spent: Mean over the frames after the first, [k].
         spent_with_first: Mean over all frames, [k].
         metrics: Each [k].
-        over_frames: KL and agreement of each frame after the first, [t - 1, k].
+        over_frames: KL, agreement and spent of each frame after the first, [t - 1, k].
         state_bytes: Held per stream.
     """
 
@@ -95,13 +95,14 @@ def sweep(
     frames = backbone.normalize(clip.frames)
     dense, labels = reference.dense, reference.labels
     swept = sweep_settings(backbone, settings, frames, dense, labels, entry.seed)
+    each = swept.over_frames | {"spent": swept.spent[1:]}
     return ClipSweep(
         name=clip.name,
         group=clip.group,
         spent=swept.spent[1:].mean(0).tolist(),
         spent_with_first=swept.spent.mean(0).tolist(),
         metrics={name: values.tolist() for name, values in swept.metrics.items()},
-        over_frames={name: values.tolist() for name, values in swept.over_frames.items()},
+        over_frames={name: values.tolist() for name, values in each.items()},
         state_bytes=swept.state_bytes,
     )
 

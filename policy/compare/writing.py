@@ -39,10 +39,10 @@ def write_drift(results: Results, path: Path) -> None:
     lines: list[dict[str, object]] = []
     for entry in results.drift:
         about = {key: getattr(entry, key) for key in ("policy", "learned", "budget", "spent")}
-        values = zip(entry.kl, entry.agreement, strict=True)
+        values = zip(entry.kl, entry.agreement, entry.spent_by_frame, strict=True)
         lines += [
-            about | {"frame": frame, "kl": kl, "agreement": agreement}
-            for frame, (kl, agreement) in enumerate(values, start=1)
+            about | {"frame": frame, "kl": kl, "agreement": agreement, "spent_by_frame": spent}
+            for frame, (kl, agreement, spent) in enumerate(values, start=1)
         ]
     _write_lines(lines, path)
 

@@ -144,13 +144,17 @@ class Gate(nn.Module):
         """
         return None
 
-    def setting(self, budget: float) -> Setting:
+    def setting(self, budget: float, table: "Calibration | None" = None) -> Setting:
         """What serves a budget: this gate or, where its calibration falls back, the heuristic.
+
+        Args:
+            budget: Fraction of the dense frame's MACs.
+            table: To read in the place of the gate's own calibration.
 
         Raises:
             RegateError: If the gate has no calibration, or does not reach the budget.
         """
-        table = self.calibration
+        table = table or self.calibration
         if table is None:
             raise RegateError(
                 f"the {self.name} gate has no calibration, so budget {budget:g} cannot "

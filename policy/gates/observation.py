@@ -83,7 +83,7 @@ def fields(groups: int) -> tuple[Field, ...]:
     listed += [
         Field("frame", 0, 1, "log(frames since the stream's first) / 4"),
         Field("spent", 0, 1, "fraction of the dense MACs spent on the frame before"),
-        Field("mean_spent", 0, 1, "its running mean over the frames after the first"),
+        Field("mean_spent", 0, 1, "its mean over the frames after the first, or about the last 16"),
         Field("knob", -1, 1, "the log threshold, standardised, / 2"),
         Field("target", -1, 1, "1 + log(budget) / 1.6, the budget that the knob was found for"),
         Field("remaining", -1, 1, "log(budget / mean_spent) / 2; 0 before anything was spent"),

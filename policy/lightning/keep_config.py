@@ -18,8 +18,11 @@ class KeepConfig(SaveConfigCallback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write nothing yet, as Lightning's would: a run that is refused leaves no config."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the config of this ``fit``; the other stages change no checkpoint."""
-        if stage != "fit" or not trainer.is_global_zero or self.already_saved:
+        if not trainer.is_global_zero or self.already_saved:
             return
         self.already_saved = True
         folder = Path(trainer.default_root_dir)

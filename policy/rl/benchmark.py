@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from policy.session import ReuseSession
 
 Taken = tuple[float, float]
 """Milliseconds per frame and clip, by the clock and of processor time."""
+Way = tuple[str, int]
+"""Of passing frames, as in ``EnvRow``, and the number of clips side by side."""
 
 
 @dataclass(frozen=True)
@@ -87,44 +90,31 @@ def bench_env(
     Raises:
         RegateError: If a value is outside its range, or something cannot be loaded or written.
     """
-    for name, value, least in (("clips", clips, 1), ("frames", frames, 3), ("rounds", rounds, 1)):
-        if value < least:
-            raise RegateError(f"{name} must be at least {least}, got {value}")
+    _check(clips=(clips, 1), frames=(frames, 3), rounds=(rounds, 1))
     if out is not None:
         check_writable(Path(out).parent)
     where = open_device(device)
     loaded = load_backbone(backbone, weights).to(where)
     benches = _benches(loaded, frames, budget, quality, groups, sorted({1, clips}))
-    taken: dict[tuple[str, int], list[Taken]] = {}
-    with progress() as bar:
-        task = bar.add_task("rounds", total=(rounds + 1) * len(benches))
-        for index in range(rounds + 1):
-            for bench in benches:
-                for what, times in bench.run().items():
-                    if index:  # the first round warms up
-                        taken.setdefault((what, len(bench.clips)), []).append(times)
-                bar.advance(task)
-    spent = {len(bench.clips): bench.spent for bench in benches}
-    rows = []
-    for (what, count), runs in sorted(taken.items(), key=lambda item: item[0][1]):
-        wall, cpu = np.median(runs, axis=0).tolist()
-        rows.append(EnvRow(what, count, 1e3 / wall, cpu, 1.0 if what == "dense" else spent[count]))
+    rows = _rows(benches, _timed_rounds(benches, rounds))
     Console().print(_table(rows, f"{backbone}, {frames} frames, budget {budget:g}, {device}"))
     if out is not None:
-        told = {
+        settings = {
             "backbone": backbone,
             "frames": frames,
             "budget": budget,
             "quality": quality,
             "rounds": rounds,
             "device": device,
-            "threads": torch.get_num_threads(),
-            "command": command(),
-            "rows": [asdict(row) for row in rows],
         }
-        with atomic_write(Path(out)) as temporary:
-            temporary.write_text(json.dumps(told, indent=2) + "\n")
+        _write(Path(out), settings, rows)
     return rows
+
+
+def _check(**counts: tuple[int, int]) -> None:
+    for name, (count, least) in counts.items():
+        if count < least:
+            raise RegateError(f"{name} must be at least {least}, got {count}")
 
 
 class _Bench:
@@ -199,6 +189,41 @@ def _benches(
         dataset = data.dataset("test")
         benches.append(_Bench(env, torch.stack([dataset[index].frames for index in range(count)])))
     return benches
+
+
+def _timed_rounds(benches: Sequence[_Bench], rounds: int) -> dict[Way, list[Taken]]:
+    """Time every way once per round, in turn; the first round only warms up."""
+    taken: dict[Way, list[Taken]] = {}
+    with progress() as bar:
+        task = bar.add_task("rounds", total=(rounds + 1) * len(benches))
+        for index in range(rounds + 1):
+            for bench in benches:
+                for what, times in bench.run().items():
+                    if index:
+                        taken.setdefault((what, len(bench.clips)), []).append(times)
+                bar.advance(task)
+    return taken
+
+
+def _rows(benches: Sequence[_Bench], taken: dict[Way, list[Taken]]) -> list[EnvRow]:
+    """Medians over the rounds, the fewest clips first."""
+    spent = {len(bench.clips): bench.spent for bench in benches}
+    rows = []
+    for (what, clips), runs in sorted(taken.items(), key=lambda item: item[0][1]):
+        wall, cpu = np.median(runs, axis=0).tolist()
+        rows.append(EnvRow(what, clips, 1e3 / wall, cpu, 1.0 if what == "dense" else spent[clips]))
+    return rows
+
+
+def _write(path: Path, settings: dict[str, Any], rows: Sequence[EnvRow]) -> None:
+    """The rows and what they depend on, as JSON."""
+    told = settings | {
+        "threads": torch.get_num_threads(),
+        "command": command(),
+        "rows": [asdict(row) for row in rows],
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=2) + "\n")
 
 
 def _table(rows: Sequence[EnvRow], title: str) -> Table:

@@ -1,6 +1,6 @@
 """Proximal policy optimisation (https://arxiv.org/abs/1707.06347) on whole rollouts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from datamodules.errors import RegateError
 from policy.rl.actor_critic import Agent
 from policy.rl.gae import generalised_advantages
+from policy.rl.moments import Gather, Moments, alone
 from policy.rl.objective import Surrogate, clipped_surrogate
 from policy.rl.rollout import Rollout
 
@@ -40,7 +41,8 @@ class Experience:
         observations: [b, o].
         actions: [b, k].
         log_probs: Under the policy that acted, [b].
-        advantages: Mean 0 and spread 1 over the rollout before they are clipped, [b].
+        advantages: Mean 0 and spread 1 over the rollouts of all processes before they are clipped,
+            [b].
         returns: Targets of the critic, in the unit of rewards, [b].
         values: What it said, likewise, [b].
     """
@@ -106,8 +108,14 @@ class PPO:
                 raise RegateError(f"{name} must be 0 or more, got {getattr(self, name):g}")
 
     @torch.no_grad()
-    def experience(self, agent: Agent, rollout: Rollout) -> Experience:
-        """What a rollout teaches; the critic's unit takes in its returns first."""
+    def experience(self, agent: Agent, rollout: Rollout, gather: Gather = alone) -> Experience:
+        """What a rollout teaches; the critic's unit takes in its returns first.
+
+        Args:
+            agent: That acted.
+            rollout: Of this process.
+            gather: Over processes, whose rollouts are scaled as one.
+        """
         values = agent.value(rollout.observations)
         advantages = generalised_advantages(
             rollout.rewards,
@@ -119,14 +127,13 @@ class PPO:
             self.gae_lambda,
         )
         returns = advantages + values
-        agent.value_norm.update(returns)
-        spread = advantages.std(correction=0).clamp_min(LEAST_STD)
+        agent.value_norm.update(returns, gather)
         limits = -self.adv_clip, self.adv_clip
         return Experience(
             observations=rollout.observations.flatten(0, 1),
             actions=rollout.actions.flatten(0, 1),
             log_probs=rollout.log_probs.flatten(),
-            advantages=((advantages - advantages.mean()) / spread).flatten().clamp(*limits),
+            advantages=standardised(advantages, gather).flatten().clamp(*limits),
             returns=returns.flatten(),
             values=values.flatten(),
         )
@@ -135,14 +142,14 @@ class PPO:
         self,
         agent: Agent,
         experience: Experience,
-        mean: Callable[[Tensor], Tensor] = lambda value: value,
+        gather: Gather = alone,
     ) -> Iterator[Update]:
         """The losses of one rollout's minibatches; step on each before the next is asked for.
 
         Args:
             agent: That is trained.
             experience: Of the rollout.
-            mean: Over processes, all of which must stop after the same pass.
+            gather: Over processes, all of which must stop after the same pass.
         """
         for _ in range(self.update_epochs):
             order = torch.randperm(len(experience.returns), device=experience.returns.device)
@@ -151,7 +158,7 @@ class PPO:
                 update = self.update(agent, experience.rows(index))
                 moved.append(update.surrogate.approx_kl)
                 yield update
-            if mean(torch.stack(moved).mean()) > self.target_kl:
+            if gather(torch.stack(moved).mean()).mean() > self.target_kl:
                 break
 
     def update(self, agent: Agent, part: Experience) -> Update:
@@ -170,6 +177,13 @@ class PPO:
 
 # Settings are kept in checkpoints, which are read without running code.
 torch.serialization.add_safe_globals([PPO])
+
+
+def standardised(advantages: Tensor, gather: Gather) -> Tensor:
+    """With mean 0 and spread 1 over those of all processes, of any shape."""
+    all_of_them = Moments.of(advantages, gather)
+    spread = all_of_them.std.clamp_min(LEAST_STD)
+    return ((advantages - all_of_them.mean) / spread).to(advantages)
 
 
 def check_share(name: str, value: float) -> None:

@@ -8,8 +8,9 @@ from torch import Tensor
 from datamodules.errors import RegateError
 from policy.rl.actor_critic import Agent
 from policy.rl.gae import discounted_returns, minus_mean_of_others
+from policy.rl.moments import Gather, alone
 from policy.rl.objective import clipped_surrogate
-from policy.rl.ppo import LEAST_STD, Experience, Update, check_share
+from policy.rl.ppo import Experience, Update, check_share, standardised
 from policy.rl.rollout import Rollout
 
 
@@ -42,22 +43,22 @@ class Reinforce:
             raise RegateError(f"adv_clip must be above 0, got {self.adv_clip:g}")
 
     @torch.no_grad()
-    def experience(self, rollout: Rollout, group: int) -> Experience:
+    def experience(self, rollout: Rollout, group: int, gather: Gather = alone) -> Experience:
         """What a rollout of whole episodes teaches.
 
         Args:
             rollout: Of s streams, of which ``group`` neighbours each show one clip.
             group: Rollouts per clip, at least 2.
+            gather: Over processes, whose rollouts are scaled as one.
         """
         returns = discounted_returns(rollout.rewards, self.gamma)  # [t, s]
         apart = minus_mean_of_others(returns.unflatten(1, (-1, group))).flatten(1)
-        spread = apart.std(correction=0).clamp_min(LEAST_STD)
         return Experience(
             observations=rollout.observations.flatten(0, 1),
             actions=rollout.actions.flatten(0, 1),
             log_probs=rollout.log_probs.flatten(),
             # Their mean is 0 already; a spread of 1 keeps the step's size apart from the rewards'.
-            advantages=(apart / spread).flatten().clamp(-self.adv_clip, self.adv_clip),
+            advantages=standardised(apart, gather).flatten().clamp(-self.adv_clip, self.adv_clip),
             returns=returns.flatten(),
             values=(returns - apart).flatten(),
         )

@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from policy.rl.moments import Gather, Moments, alone
+
 LEAST_STD = 1e-4
 
 
 class ValueNorm(nn.Module):
     """Running mean and spread of returns: a critic learns in their unit.
 
-    All returns weigh the same, also those of long ago (Chan et al.'s parallel update), so the unit
-    settles. Its buffers are saved with a checkpoint.
+    All returns weigh the same, also those of long ago and of other processes, so the unit settles
+    and is one for all. Its buffers are saved with a checkpoint.
     """
 
     count: Tensor
@@ -24,16 +26,17 @@ class ValueNorm(nn.Module):
         # Sum of squared deviations from the mean.
         self.register_buffer("square", torch.zeros((), dtype=torch.float64))
 
-    def update(self, returns: Tensor) -> None:
-        """Take in a batch of returns of any shape."""
-        returns = returns.detach().double()
-        count = returns.numel()
-        total = self.count + count
-        delta = returns.mean() - self.mean
-        square = returns.var(correction=0) * count
-        self.square += square + delta.square() * self.count * count / total
-        self.mean += delta * count / total
-        self.count.copy_(total)
+    def update(self, returns: Tensor, gather: Gather = alone) -> None:
+        """Take in a batch of returns of any shape, and those of the other processes."""
+        new = Moments.of(returns, gather)
+        pooled = Moments.pooled(
+            torch.stack([self.count, new.count]),
+            torch.stack([self.mean, new.mean]),
+            torch.stack([self.square, new.square]),
+        )
+        self.count.copy_(pooled.count)
+        self.mean.copy_(pooled.mean)
+        self.square.copy_(pooled.square)
 
     @property
     def std(self) -> Tensor:

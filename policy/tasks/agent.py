@@ -167,6 +167,12 @@ class AgentTask(ReuseTask):
         actions = policy.sample()
         return actions, policy.log_prob(actions)
 
+    def of_all_processes(self, value: Tensor) -> Tensor:
+        """A tensor of this process, [...] → those of all, [n, ...]."""
+        gathered = self.all_gather(value)
+        assert isinstance(gathered, Tensor)
+        return gathered.view(-1, *value.shape)  # one process alone gets it back as it was
+
     def explores(self, streams: int) -> Tensor:
         """Which streams of a rollout the agent acts in, bool [s]."""
         return torch.ones(streams, dtype=torch.bool, device=self.device)
@@ -224,7 +230,9 @@ class AgentTask(ReuseTask):
 
     def _check_finite(self, rollout: Rollout) -> None:
         """Refuse rewards from which nothing can be learned, before anything has changed."""
-        if not torch.isfinite(rollout.rewards).all():
+        finite = bool(torch.isfinite(rollout.rewards).all())
+        # By all processes together: one that raised alone would leave the others waiting.
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise RegateError(
                 f"training stopped at step {self.global_step} because a reward is not finite, "
                 "with the weights still those before the step; look for broken clips, then go on "

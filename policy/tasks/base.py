@@ -26,6 +26,7 @@ from policy.lightning.best import load_best
 from policy.lightning.hparams import announce
 from policy.provenance import command
 from policy.quality import DenseClip, SweptClip, dense_reference, sweep_clip, sweep_settings
+from policy.tasks.checkpoint import BACKBONE, check_fits
 from policy.tasks.schedule import check_has_end
 
 GATE_FILE = "gate.safetensors"
@@ -191,7 +192,7 @@ class ReuseTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen backbone out, and say what made the rest."""
         state = checkpoint["state_dict"]
-        for key in [key for key in state if key.startswith("backbone.")]:
+        for key in [key for key in state if key.startswith(BACKBONE)]:
             del state[key]
         checkpoint["backbone"] = {
             "name": self.backbone.name,
@@ -199,31 +200,19 @@ class ReuseTask(LightningModule):
         }
         checkpoint["commands"] = self._commands
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check what strict loading cannot, without the weights of the backbone.
+    def on_load_checkpoint(self, checkpoint: dict[str, Any], path: str = "") -> None:
+        """Check what loading does not: it is not strict, since the backbone is left out.
+
+        Args:
+            checkpoint: As read.
+            path: Of its file; the one that the Trainer loads if empty.
 
         Raises:
-            RegateError: If it is of another backbone, naming both, or of a gate of other parts.
+            RegateError: If it is of another task or backbone, naming both, or of other parts.
         """
-        theirs, ours = checkpoint.get("backbone", {}), self.backbone
-        if theirs.get("fingerprint") != ours.fingerprint:
-            raise RegateError(
-                f"the checkpoint belongs to {theirs.get('name')} with weights "
-                f"{theirs.get('fingerprint')}, but the backbone is {ours.name} with "
-                f"{ours.fingerprint}: load that backbone with those weights"
-            )
-        parts = [f"gate.{name}" for name in self.gate.state_dict()]
-        for name in parts:
-            if name not in checkpoint["state_dict"]:
-                raise RegateError(
-                    f"the checkpoint lacks {name!r} of the gate: it is of another version or task"
-                )
-        for name in checkpoint["state_dict"]:
-            if name.startswith("gate.") and name not in parts:
-                raise RegateError(
-                    f"the checkpoint has {name!r}, for which this gate has no place: it is of "
-                    "another version or of other settings, such as --model.releases"
-                )
+        parts = [name for name in self.state_dict() if not name.startswith(BACKBONE)]
+        path = path or str(self.trainer.ckpt_path)
+        check_fits(path, checkpoint, type(self).__name__, parts, self.backbone)
         self._commands = list(checkpoint.get("commands", []))
 
     def on_fit_end(self) -> None:

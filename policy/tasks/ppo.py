@@ -101,14 +101,9 @@ class PPOTask(AgentTask):
         ours = rollout.streams(explores)
         threshold = rollout.rewards[:, ~explores].repeat_interleave(self.repeats - 1, dim=1)
         ours.rewards.sub_(threshold)
-        experience = self.ppo.experience(self.agent, ours)
+        experience = self.ppo.experience(self.agent, ours, self.of_all_processes)
         size = ours.rewards.shape[1]
         explained = explained_variance(experience.values, experience.returns)
         self.log("train/reward_minus_threshold", ours.rewards.mean(), batch_size=size)
         self.log("train/explained_variance", explained, batch_size=size)
-        yield from self.ppo.updates(self.agent, experience, self._over_processes)
-
-    def _over_processes(self, value: Tensor) -> Tensor:
-        mean = self.all_gather(value)
-        assert isinstance(mean, Tensor)
-        return mean.mean()
+        yield from self.ppo.updates(self.agent, experience, self.of_all_processes)

@@ -82,5 +82,5 @@ class ReinforceTask(AgentTask):
 
     def learn(self, rollout: Rollout, bins: Tensor) -> Iterator[Update]:
         """One step, the only one for which the rollout is the policy's own."""
-        experience = self.reinforce.experience(rollout, self.repeats)
+        experience = self.reinforce.experience(rollout, self.repeats, self.of_all_processes)
         yield self.reinforce.update(self.agent, experience)

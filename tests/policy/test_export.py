@@ -104,7 +104,7 @@ def test_a_checkpoint_of_another_backbone_is_refused(gumbel_run, copied, fails):
     torch.save(checkpoint, copied)
 
     assert fails(["export", "--ckpt", str(copied)]).startswith(
-        "the checkpoint belongs to vit_tiny_patch16_224 with weights 0123, but the backbone is reg"
+        f"{copied} belongs to vit_tiny_patch16_224 with weights 0123, but the backbone is reg"
     )
 
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_without_the_gate_is_refused(gumbel_run, copied, fails):
     torch.save(checkpoint, copied)
 
     assert fails(["export", "--ckpt", str(copied)]) == (
-        "the checkpoint lacks 'gate.meaning.weight' of the gate: it is of another version or task"
+        f"{copied} lacks 'gate.meaning.weight': it is of another version or task"
     )
 
 

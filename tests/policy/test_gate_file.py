@@ -14,8 +14,10 @@ from datamodules.errors import RegateError, RegateWarning
 from datamodules.geometry import ResizeCrop
 from policy.budget import Calibration, Fallback, Verdict
 from policy.gate_file import KEY, calibrated_on, load_gate, read_metadata, save_gate
-from policy.gates import CosineGate, Masks, ThresholdGate
+from policy.gates import CosineGate, Masks, SteeredGate, ThresholdGate
+from policy.gates.dictated import DictatedGate
 from policy.gates.learned import LearnedGate
+from policy.gates.selective import SelectiveGate
 from policy.policies import HEURISTICS, build_gate
 from policy.provenance import running
 from policy.session import ReuseSession
@@ -38,6 +40,12 @@ def learned(backbone):
 def file(tmp_path, learned, backbone):
     save_gate(tmp_path / "gate.safetensors", learned, backbone)
     return tmp_path / "gate.safetensors"
+
+
+def agent_of(actor):
+    gate = SelectiveGate(actor)
+    gate.name = "ppo"
+    return gate
 
 
 def masks(backbone, gate, frames):
@@ -66,6 +74,33 @@ def test_a_learned_gate_comes_back_deciding_the_same(learned, backbone, make_fra
     assert loaded.knob == 0.4
     assert (loaded.knob_mean.item(), loaded.knob_std.item()) == pytest.approx((0.3, 0.8))
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        *(
+            (
+                gate,
+                f"a {gate.name} gate could not be loaded from its file again, so none is written: "
+                "train an agent with PPOTask or ReinforceTask, or give a gate of your own a name "
+                "in policy/policies.py (docs/add_a_gate.md)",
+            )
+            for gate in (SteeredGate(2, depth=3), SelectiveGate(), DictatedGate(16))
+        ),
+        (
+            agent_of(torch.nn.Identity()),
+            "the actor of the ppo gate is Identity, which no file can hold: give it a "
+            "policy.rl.actor_critic.Actor",
+        ),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_not_written(gate, told, backbone, tmp_path):
+    with pytest.raises(RegateError) as refused:
+        save_gate(tmp_path / "gate.safetensors", gate, backbone)
+
+    assert str(refused.value) == told
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", HEURISTICS)

@@ -102,7 +102,8 @@ def test_disagreement_is_that_of_sessions_driven_by_hand():
     clips = [Clip(frames, torch.full((6,), -1), "", "") for frames in shown]
     told = []
 
-    shares = disagreement(backbone, gate, clips, (0.2, 0.6), lambda: told.append(1))
+    settings = [gate.setting(budget) for budget in (0.2, 0.6)]
+    shares = disagreement(backbone, settings, clips, lambda: told.append(1))
 
     assert shares.shape == (2, 2) and len(told) == 2
     for row, clip in zip(shares, clips, strict=True):

@@ -27,7 +27,7 @@ class Example(LightningModule):
         return self.weight**2
 
     def validation_step(self, batch, batch_idx):
-        pass
+        self.log("val/seen", 1.0, batch_size=1)
 
     def configure_optimizers(self):
         return torch.optim.SGD([self.weight])
@@ -59,7 +59,9 @@ def test_each_validation_is_drawn_once(tmp_path):
 
     events = read(tmp_path)
     for tag in ("val/overlay", "val/spent_over_frames"):
-        assert [image.step for image in events.Images(tag)] == [2, 4]
+        # Of the last batch before it, where Lightning logs what a validation came to.
+        assert [image.step for image in events.Images(tag)] == [1, 3]
+    assert [scalar.step for scalar in events.Scalars("val/seen")] == [1, 3]
     overlay = events.Images("val/overlay")[0]
     assert overlay.width == 3 * 256  # three later frames side by side, 64 pixels enlarged by 4
     rates = {f"val/recompute_rate/block_{block:02}" for block in range(12)}

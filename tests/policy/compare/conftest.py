@@ -25,7 +25,7 @@ def make_sweep():
             spent=array(spent),
             spent_with_first=0.9 * array(spent) + 0.1,
             metrics={name: array(values) for name, values in metrics.items()},
-            over_frames={"kl": drifting, "agreement": 1 / drifting},
+            over_frames={"kl": drifting, "agreement": 1 / drifting, "spent": drifting / 10},
             dense_macs=1e9,
             clips=tuple(f"clip{i}" for i in range(len(groups))),
             groups=tuple(groups),

@@ -13,7 +13,8 @@ def sweep_with(make_sweep, policy, kl, **options):
     """A sweep whose KL goes over the frames as given, [t, k]."""
     kl = np.asarray(kl, dtype=float)
     made = make_sweep(policy, kl=(1.0,) * kl.shape[1], **options)
-    return replace(made, over_frames={"kl": kl, "agreement": np.exp(-kl)})
+    over_frames = {"kl": kl, "agreement": np.exp(-kl), "spent": 1 / kl}
+    return replace(made, over_frames=over_frames)
 
 
 def test_each_policy_is_read_at_the_setting_of_the_budget(make_sweep):
@@ -29,6 +30,7 @@ def test_each_policy_is_read_at_the_setting_of_the_budget(make_sweep):
     assert (low.policy, low.learned, low.budget, low.spent) == ("threshold", False, 0.1, 0.1)
     assert (low.kl, high.kl) == ([1, 2], [10, 20])
     assert low.agreement == pytest.approx([np.exp(-1), np.exp(-2)])
+    assert (low.spent_by_frame, high.spent_by_frame) == ([1, 0.5], [0.1, 0.05])
 
 
 def test_seeds_are_averaged_frame_by_frame(make_sweep):

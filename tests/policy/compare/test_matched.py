@@ -231,7 +231,7 @@ def test_a_full_comparison_takes_seconds():
             spent=np.geomspace(0.05, 1, knobs) * rng.uniform(0.8, 1.2, shape),
             spent_with_first=np.ones(shape),
             metrics={name: rng.random(shape) for name in METRICS},
-            over_frames={name: rng.random((11, knobs)) for name in ("kl", "agreement")},
+            over_frames={name: rng.random((11, knobs)) for name in ("kl", "agreement", "spent")},
             dense_macs=1e9,
             clips=tuple(map(str, range(clips))),
             groups=tuple(f"scene {j % 12}" for j in range(clips)),

@@ -113,6 +113,15 @@ def test_frames_are_averaged_over_the_clips_that_have_them(backbone, clips):
     assert table.over_frames["kl"] == pytest.approx(np.array(expected))
 
 
+def test_spending_is_kept_frame_by_frame(backbone, clips):
+    entry = Entry("frame-skip", build_gate("frame-skip"), seed=0, learned=False)
+
+    table, _ = swept(backbone, entry, [0.5], [clips[1]])
+
+    assert table.over_frames["spent"].round(6).tolist() == [[0], [1], [0], [1]]
+    assert table.over_frames["spent"].mean() == pytest.approx(table.spent.mean())
+
+
 def test_nothing_as_large_as_an_output_is_kept_of_a_clip(backbone, clips):
     entry = Entry("top-r", build_gate("top-r"), seed=0, learned=False)
     long = clip("long", 40)

@@ -90,6 +90,6 @@ def test_drift_has_a_line_per_policy_budget_and_frame(comparison, tmp_path):
     assert [line["frame"] for line in gumbel] == ["1", "2", "3"]
     assert gumbel[1] == {
         "policy": "gumbel", "learned": "True", "budget": "0.2", "spent": "0.21", "frame": "2",
-        "kl": "2.0", "agreement": "0.5",
+        "kl": "2.0", "agreement": "0.5", "spent_by_frame": "0.2",
     }  # fmt: skip
     assert lines[0]["budget"] == ""  # dense has none

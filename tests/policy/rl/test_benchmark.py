@@ -6,7 +6,7 @@ import pytest
 
 from datamodules.errors import RegateError
 from policy.cli import main
-from policy.rl.benchmark import bench_env
+from policy.rl.benchmark import EnvRow, _rows, _timed_rounds, bench_env
 
 
 def test_every_way_is_timed_alone_and_in_a_batch(tmp_path, capsys, monkeypatch):
@@ -27,6 +27,30 @@ def test_every_way_is_timed_alone_and_in_a_batch(tmp_path, capsys, monkeypatch):
     assert {row["spent"] == 1 for row in told["rows"] if row["what"] == "dense"} == {True}
     printed = capsys.readouterr().out
     assert "frames/s" in printed and "episodes" in printed
+
+
+class Rounds:
+    """Stands for a bench whose rounds take what they are told to, in turn."""
+
+    def __init__(self, clips, *milliseconds):
+        self.clips, self.spent, self.milliseconds = range(clips), 0.25, iter(milliseconds)
+
+    def run(self):
+        wall = next(self.milliseconds)
+        return {"dense": (2 * wall, 4 * wall), "steps": (wall, wall)}
+
+
+def test_rows_are_medians_of_the_rounds_after_the_first():
+    many, one = Rounds(8, 900, 2, 50, 1), Rounds(1, 900, 5, 4, 60)
+
+    rows = _rows([many, one], _timed_rounds([many, one], rounds=3))
+
+    assert rows == [
+        EnvRow("dense", 1, frames_per_second=100, cpu_ms=20, spent=1.0),
+        EnvRow("steps", 1, frames_per_second=200, cpu_ms=5, spent=0.25),
+        EnvRow("dense", 8, frames_per_second=250, cpu_ms=8, spent=1.0),
+        EnvRow("steps", 8, frames_per_second=500, cpu_ms=2, spent=0.25),
+    ]
 
 
 @pytest.mark.parametrize(("name", "least"), [("clips", 1), ("frames", 3), ("rounds", 1)])

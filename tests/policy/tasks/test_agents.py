@@ -172,6 +172,44 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_gate(policy, runs, fit, asse
     assert_same_gate(resumed, runs(policy))
 
 
+@pytest.mark.parametrize(
+    ("command", "asked", "found"),
+    [
+        ("fit", "PPOTask", "ReinforceTask"),
+        ("fit", "ReinforceTask", "PPOTask"),
+        ("fit", "PPOTask", "GumbelTask"),
+        ("fit", "ReinforceTask", "GumbelTask"),
+        ("fit", "GumbelTask", "PPOTask"),
+        ("test", "ReinforceTask", "PPOTask"),
+    ],
+)
+def test_a_checkpoint_of_another_task_is_refused_and_its_run_left_as_it_is(
+    command, asked, found, runs, words, gumbel, gumbel_run, fails
+):
+    configs = {"PPOTask": words("ppo"), "ReinforceTask": words("reinforce"), "GumbelTask": gumbel}
+    run = gumbel_run if found == "GumbelTask" else runs(found.removesuffix("Task").lower())
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    before = files_of(run)
+
+    told = fails([command, *configs[asked], "--ckpt_path", str(checkpoint)])
+
+    assert told == (
+        f"{checkpoint} was made by {found}, but the config names {asked}: leave --config out, and "
+        f"the one in the checkpoint's run folder is read, or name a checkpoint of {asked}"
+    )
+    assert files_of(run) == before
+
+
+def files_of(run):
+    """All of a run but its logs, of which Lightning opens another whatever happens."""
+    found = run.rglob("*")
+    return {
+        path: path.stat().st_mtime_ns
+        for path in found
+        if path.is_file() and "tfevents" not in path.name
+    }
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     policy, runs, words, tmp_path, regate, assert_same_gate
@@ -194,16 +232,47 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert_same_gate(tmp_path / "cut", runs(policy))
 
 
+TWO = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_size", 2]
+"""Processes, which share a rollout of four clips."""
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_agent(policy, words, tmp_path, regate, digits):
+    far = ["--model.ppo.adv_clip=1e9"] if policy == "ppo" else ["--model.reinforce.adv_clip=1e9"]
     done = regate(
-        "fit", *words(policy), "--run_dir", tmp_path / "run", "--trainer.devices", 2,
-        "--trainer.strategy", "ddp", "--data.batch_size", 2,
+        "fit", *words(policy), "--run_dir", tmp_path / "run", *TWO, *far,
+        "--model.class_path", f"watched_run.Watched{TASKS[policy].__name__}",
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("gate: ") == 1
     load_gate(tmp_path / "run" / "gate.safetensors", digits)
+    one, other = (torch.load(tmp_path / "run" / f"process-{k}.pt") for k in (0, 1))
+    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    # Scaled as one, of which each process has a part that is unlike the other.
+    for ours, theirs in zip(one["advantages"], other["advantages"], strict=True):
+        together = torch.cat([ours, theirs])
+        assert together.mean().item() == pytest.approx(0, abs=1e-5)
+        assert together.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+        assert abs(ours.std(correction=0) - 1) > 1e-3
+    if policy == "ppo":
+        returns = torch.cat([*one["returns"], *other["returns"]])
+        for found in (one["norm"], other["norm"]):
+            assert found["count"] == len(returns)
+            assert found["mean"].item() == pytest.approx(returns.mean().item(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_reward_that_is_no_number_in_one_process_stops_both(words, tmp_path, regate):
+    """One that raised alone would leave the other waiting for ever."""
+    done = regate(
+        "fit", *words("reinforce"), "--run_dir", tmp_path / "run", *TWO,
+        "--model.class_path", "watched_run.BrokenReinforceTask",
+    )  # fmt: skip
+
+    assert done.returncode == 2, done.stderr
+    assert "error: training stopped at step 1 because a reward is not finite" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ def test_weights_that_the_gate_has_no_place_for_are_refused(task):
     releasing.on_save_checkpoint(checkpoint)
 
     with pytest.raises(RegateError) as refused:
-        task.on_load_checkpoint(checkpoint)
+        task.on_load_checkpoint(checkpoint, "last.ckpt")
 
     assert str(refused.value) == (
-        "the checkpoint has 'gate.releases.0.0.weight', for which this gate has no place: it is "
-        "of another version or of other settings, such as --model.releases"
+        "last.ckpt has 'gate.releases.0.0.weight', for which this task has no place: it is of "
+        "another version or of other settings, such as --model.releases"
     )

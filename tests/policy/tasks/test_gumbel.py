@@ -266,7 +266,7 @@ def test_a_checkpoint_of_another_backbone_is_refused(copied, digits, tmp_path, f
 
     theirs = load_backbone("regate_vit_digits", str(tmp_path / "other.pth")).fingerprint
     assert told == (
-        f"the checkpoint belongs to regate_vit_digits with weights {digits.fingerprint}, but the "
+        f"{checkpoint} belongs to regate_vit_digits with weights {digits.fingerprint}, but the "
         f"backbone is regate_vit_digits with {theirs}: load that backbone with those weights"
     )
 
