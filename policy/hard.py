@@ -94,4 +94,3 @@ def scored_policies() -> tuple[str, ...]:
     """Policies that a hard budget covers."""
     scored = (name for name, make in HEURISTICS.items() if make().gives_score)
     return (*scored, *LEARNED)
-
