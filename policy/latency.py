@@ -4,6 +4,7 @@ Nothing here looks at a clock. Whoever serves says what a frame has spent and ho
 that a simulated machine can take the place of a real one.
 """
 
+import math
 from collections import deque
 
 import numpy as np
@@ -61,10 +62,7 @@ class LatencyController:
     """
 
     def __init__(self, target_ms: float, floor: float, ceiling: float = 1.0) -> None:
-        if not 0 < target_ms < float("inf"):
-            raise RegateError(
-                f"the target must be a positive number of milliseconds per frame, got {target_ms:g}"
-            )
+        check_target(target_ms)
         self.target_ms = target_ms
         self.floor = floor
         self.ceiling = max(floor, ceiling)
@@ -133,6 +131,16 @@ class LatencyController:
         """Spent and milliseconds of the newest frames, oldest first."""
         spent, ms = np.array(self._frames).T
         return spent, ms
+
+
+def check_target(target_ms: float) -> None:
+    """Refuse what no frame can take.
+
+    Raises:
+        RegateError: If the target is not a positive number.
+    """
+    if not 0 < target_ms < math.inf:
+        raise RegateError(f"latency_ms must be > 0, milliseconds per frame, got {target_ms:g}")
 
 
 def _line(spent: FloatArray, ms: FloatArray) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
 from policy.budget import TOLERANCE
 from policy.guard import Guard
-from policy.latency import LatencyController
+from policy.latency import LatencyController, check_target
 from policy.provenance import command, commit
 from policy.serving.files import OverlayFile, playing_rate, rows_file
 from policy.serving.interrupt import interruptible
@@ -78,9 +78,9 @@ def stream(
         device: cpu, cuda, cuda:1, ...
         class_names: Names of the classes as cat,dog or a text file with one per line; ImageNet's
             are known.
-        knob: The policy's own setting instead of a budget, or beside a hard one: the share of patches for random,
-            periodic and top-r (of frames for frame-skip), the logarithm of the threshold for
-            threshold and cosine.
+        knob: The policy's own setting instead of a budget, or beside a hard one: the share of
+            patches for random, periodic and top-r (of frames for frame-skip), the logarithm of
+            the threshold for threshold and cosine.
         preprocessing: What happens to an image first; by default what the gate file was
             calibrated with, or the model's own.
         seed: Of random policies.
@@ -91,19 +91,18 @@ def stream(
         RegateError: If the source, the gate or the backbone cannot be used, or a file not written.
     """
     _check(source, (overlay, json), max_frames)
+    if latency_ms is not None:
+        check_target(latency_ms)
+        budget, hard = budget or 1.0, True
     with ExitStack() as stack:
         # Whatever can fail early does: outputs, then the source, then the slow loading.
         rows = stack.enter_context(rows_file(json))
         frames, rate = _open(source, fps)
         writer = stack.enter_context(VideoWriter(overlay, rate)) if overlay else None
-        if latency_ms is not None:
-            budget, hard = 1.0 if budget is None else budget, True
         session = open_session(
             gate, backbone, weights, budget, knob, preprocessing, device, seed, guard, hard
         )
-        latency = None
-        if latency_ms is not None:
-            latency = LatencyController(latency_ms, session.lowest, session.budget or 1.0)
+        latency = latency_ms and LatencyController(latency_ms, session.lowest, session.budget or 1)
         _tell_risk(session)
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
