@@ -93,22 +93,23 @@ class LatencyController:
         """A sentence, once, when even the lowest budget is found to take longer than the target."""
         if self._complained or len(self._at_floor) < AT_FLOOR:
             return None
-        median, slow = np.quantile(self._at_floor, [0.5, QUANTILE])
+        measured = np.array(self._at_floor)
+        median, slow = np.median(measured), _upper(measured)
         if slow <= SHIFT * self.target_ms:
             return None
         self._complained = True
         return (
             f"{self.target_ms:g} ms per frame cannot be kept: at the lowest budget, "
             f"{self.floor:.3g}, a frame takes {slow:.3g} ms (95 % of the last {AT_FLOOR} take no "
-            f"longer, half of them {median:.3g} ms): going on there, ask for more time, or take a "
-            "smaller backbone or image"
+            f"longer, half of them {median:.3g} ms). It goes on there: ask for more time, take a "
+            "smaller backbone or image, or leave the machine less else to do"
         )
 
     def _wanted(self) -> float:
         """The budget that the frames known so far speak for."""
         spent, ms = self._known()
         base, slope = _line(spent, ms)
-        margin = max(np.quantile(ms / (base + slope * spent), QUANTILE), LEAST_MARGIN)
+        margin = max(_upper(ms / (base + slope * spent)), LEAST_MARGIN)
         return float((self.target_ms / margin - base) / slope)
 
     def _follow_shift(self) -> None:
@@ -121,7 +122,7 @@ class LatencyController:
         for newest, sign in ((SLOWED, 1), (SPED, -1)):
             older, newer = sign * np.log(ratio[:-newest]), sign * np.log(ratio[-newest:])
             change = np.median(newer) - np.median(older)
-            if newer.min() > np.quantile(older, QUANTILE) and change > np.log(SHIFT):
+            if newer.min() > _upper(older) and change > np.log(SHIFT):
                 ms[:-newest] *= np.exp(sign * change)
                 self._frames.clear()
                 self._frames.extend(zip(spent.tolist(), ms.tolist(), strict=True))
@@ -141,6 +142,11 @@ def check_target(target_ms: float) -> None:
     """
     if not 0 < target_ms < math.inf:
         raise RegateError(f"latency_ms must be > 0, milliseconds per frame, got {target_ms:g}")
+
+
+def _upper(values: FloatArray) -> float:
+    """The value that a ``QUANTILE`` of them does not exceed."""
+    return float(np.sort(values)[math.ceil(QUANTILE * len(values)) - 1])
 
 
 def _line(spent: FloatArray, ms: FloatArray) -> tuple[float, float]:

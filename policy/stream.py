@@ -93,7 +93,7 @@ def stream(
     _check(source, (overlay, json), max_frames)
     if latency_ms is not None:
         check_target(latency_ms)
-        budget, hard = budget or 1.0, True
+        budget, hard = 1.0 if budget is None else budget, True
     with ExitStack() as stack:
         # Whatever can fail early does: outputs, then the source, then the slow loading.
         rows = stack.enter_context(rows_file(json))
@@ -102,7 +102,9 @@ def stream(
         session = open_session(
             gate, backbone, weights, budget, knob, preprocessing, device, seed, guard, hard
         )
-        latency = latency_ms and LatencyController(latency_ms, session.lowest, session.budget or 1)
+        latency = None
+        if latency_ms is not None and budget is not None:
+            latency = LatencyController(latency_ms, session.lowest, ceiling=budget)
         _tell_risk(session)
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
