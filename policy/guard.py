@@ -48,7 +48,8 @@ class Guard:
             output is from it, and go on from the dense one. Costs both. None for never.
         cap: Most that one frame of a flush may spend, fraction of the dense frame's MACs, where
             latency counts: a flush then takes several frames, what is most urgent first. It limits
-            neither the gate nor a stream's first frame. None for no limit.
+            neither the gate nor a stream's first frame. None for no limit but a hard budget, which
+            is a cap as well.
         jump: How far a patch must move from one frame to the next to have jumped, relative to the
             norm of its embedding; also twice as far as on each of the two frames before, which
             tells a cut from a moving camera.

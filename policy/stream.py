@@ -59,9 +59,10 @@ def stream(
             address, or - for standard input.
         gate: A gate file, or the name of a policy that needs none, such as threshold with --knob.
         budget: Mean fraction of the dense frame's MACs to spend, in (0, 1]; 0.25 for a gate file.
-        hard: Let no frame after the first spend more than the budget, instead of their mean: of
-            the patches that the gate wants, as many as fit, highest scores first. For threshold,
-            top-r, cosine (with --knob) and gate files.
+            With --hard the most that a later frame may spend.
+        hard: Let no frame after a stream's first, which is dense, spend more than the budget: of
+            the patches that the gate wants, as many as fit, highest scores first. Quiet frames
+            spend less. For gate files, and for threshold, top-r and cosine beside their --knob.
         latency_ms: Keep 95 of 100 frames within so many milliseconds of computing (decoding,
             resizing and a stream's first frame, which is dense, not counted). The budget is then
             hard and set anew for every frame, by the time that those before it took; --budget is
