@@ -61,7 +61,8 @@ def run_function(function: Callable[..., object], prog: str, args: list[str]) ->
     are options. Every option can also stand in a YAML file given by ``--config``; the command
     line wins over the file. A parameter whose type is a class takes ``class_path`` and
     ``init_args``, and ``--data.root x`` is short for ``--data.init_args.root x``. A list or tuple
-    of numbers or names can be written ``0.1,0.2`` or ``0.1``, also inside of a dataclass.
+    of numbers or names can be written ``0.1,0.2`` or ``0.1``, also inside of a dataclass, and
+    ``--max-frames`` for ``--max_frames``.
 
     Args:
         function: Every parameter annotated and described in a Google docstring.
@@ -72,7 +73,8 @@ def run_function(function: Callable[..., object], prog: str, args: list[str]) ->
         SystemExit: With status 2 if ``args`` do not fit the signature.
     """
     parser = function_parser(function, prog)
-    config = parser.parse_args(configs_first(with_lists_in_brackets(function, args)))
+    words = with_underscores(args)
+    config = parser.parse_args(configs_first(with_lists_in_brackets(function, words)))
     values = parser.instantiate_classes(config)
     values.pop("config")
     function(**values.as_dict())
@@ -93,6 +95,17 @@ def function_parser(function: Callable[..., object], prog: str) -> ArgumentParse
             function, as_group=False, as_positional=as_positional, skip=set(skip), sub_configs=True
         )
     return parser
+
+
+def with_underscores(words: list[str]) -> list[str]:
+    """Write ``--max-frames=5`` as ``--max_frames=5``, the name by which the parser knows it."""
+    changed = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            name = f"--{name[2:].replace('-', '_')}"
+        changed.append(f"{name}{equals}{value}")
+    return changed
 
 
 def configs_first(words: list[str]) -> list[str]:

@@ -97,33 +97,54 @@ class BackboneMacs:
             total = total + gate.macs(block, self.dim) * looked_at
         return total
 
-    def room(self, cap: float, beside: float = 0.0) -> int:
-        """Most patches that can be recomputed in all blocks of a frame within a cap.
+    def room(self, cap: float, beside: float = 0.0, gate: Gate | None = None) -> int:
+        """Most patches that can be recomputed in each block of a frame within a cap.
+
+        Whatever the gate then releases, the frame's ``spent`` does not exceed the cap, to the last
+        digit: MACs are whole numbers, which double precision adds without error.
 
         Args:
             cap: Fraction of the dense frame's MACs.
             beside: MACs that are spent on anything else.
+            gate: That decides, whose own work counts; None where none is asked.
 
         Returns:
             Under 0 where not even the prefix tokens fit.
         """
+        least, each = self._linear(gate)
+        least += beside
+        room = math.floor((cap * self.dense - least) / each)
+        # The quotient is rounded: at a cap that fits exactly it may be off by one.
+        room += (least + (room + 1) * each) / self.dense <= cap
+        room -= (least + room * each) / self.dense > cap
+        return min(room, self.num_tokens - self.num_prefix_tokens)
+
+    def least_cap(self, beside: float = 0.0, gate: Gate | None = None) -> float:
+        """Smallest cap with room for one patch; the arguments are those of ``room``."""
+        least, each = self._linear(gate)
+        return (least + beside + each) / self.dense
+
+    def _linear(self, gate: Gate | None) -> tuple[float, float]:
+        """MACs of a frame that recomputes no patch, and of each patch in all blocks."""
         patches = self.num_tokens - self.num_prefix_tokens
-        over = self.dense + beside - cap * self.dense
-        return patches - math.ceil(over / float(self.per_token.sum()))
+        least, most = self._macs(gate, patches=False), self._macs(gate, patches=True)
+        return least, (most - least) / patches
 
     def floor(self, gate: Gate) -> float:
         """Smallest spent that ``gate`` can reach on a frame it looks at, fraction of dense."""
-        return self._spent(gate, patches=False)
+        return self._macs(gate, patches=False) / self.dense
 
     def ceiling(self, gate: Gate) -> float:
         """Spent on a frame of which ``gate`` has every patch recomputed; its own cost is on top."""
-        return self._spent(gate, patches=True)
+        return self._macs(gate, patches=True) / self.dense
 
-    def _spent(self, gate: Gate, patches: bool) -> float:
+    def _macs(self, gate: Gate | None, patches: bool) -> float:
+        """MACs of a frame of which all patches are recomputed, or none."""
         shape = (1, len(self.rows), self.num_tokens)
         recompute = torch.full(shape, patches, dtype=torch.bool)
         recompute[..., : self.num_prefix_tokens] = True
-        return float(self.frame(recompute) + self.gate(gate, recompute)) / self.dense
+        macs = self.frame(recompute)
+        return float(macs if gate is None else macs + self.gate(gate, recompute))
 
 
 def _linear_macs(module: nn.Module) -> float:

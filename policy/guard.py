@@ -48,7 +48,8 @@ class Guard:
             output is from it, and go on from the dense one. Costs both. None for never.
         cap: Most that one frame of a flush may spend, fraction of the dense frame's MACs, where
             latency counts: a flush then takes several frames, what is most urgent first. It limits
-            neither the gate nor a stream's first frame. None for no limit.
+            neither the gate nor a stream's first frame. None for no limit but a hard budget, which
+            is a cap as well.
         jump: How far a patch must move from one frame to the next to have jumped, relative to the
             norm of its embedding; also twice as far as on each of the two frames before, which
             tells a cut from a moving camera.
@@ -131,17 +132,37 @@ class Watch:
         self.patches = backbone.num_tokens - backbone.num_prefix_tokens
         # Two norms per patch, of how far it has moved and of what was there.
         self.macs = 2.0 * backbone.dim * self.patches if guard.cuts else 0.0
+        self._counted = macs
         self._dense = macs.dense
-        self._room = self.patches
-        if guard.cap is not None:
-            self._room = _checked_room(guard.cap, macs, self.macs)
+        self._spreads = False
+        self.limit(None)
+
+    def limit(self, budget: float | None) -> None:
+        """Keep the frames of a flush within a hard budget, beside the guard's own cap.
+
+        Args:
+            budget: Fraction of the dense frame's MACs; None leaves the cap alone.
+
+        Raises:
+            RegateError: If a spot check would break the budget, or there is no room for a patch.
+        """
+        if budget is not None and self.guard.check_every is not None:
+            raise RegateError(
+                f"a spot check runs the dense model, which a hard budget of {budget:g} forbids: "
+                "leave check_every out"
+            )
+        caps = [cap for cap in (self.guard.cap, budget) if cap is not None]
+        flushes = self.guard.cuts or self.guard.max_age is not None
+        self._room = _checked_room(min(caps), self._counted, self.macs) if caps else self.patches
+        # For good: a flush that has begun under a budget ends when that is lifted.
+        self._spreads = self._spreads or (flushes and bool(caps))
 
     def fresh(self, streams: int) -> GuardState:
         """For streams that have not seen a frame."""
         like = for_gates(self.backbone.mean)
         cuts = self.patches if self.guard.cuts else 0
         aged = self.patches if self.guard.max_age is not None else 0
-        capped = 0 if self.guard.cap is None else self.patches
+        capped = self.patches if self._spreads else 0
         checked = 0 if self.guard.check_every is None else 1
         return GuardState(
             before=like.new_zeros(streams, cuts, self.backbone.dim),
@@ -150,6 +171,14 @@ class Watch:
             pending=like.new_zeros(streams, capped),
             running=like.new_full((streams, checked), torch.nan, dtype=torch.float32),
         )
+
+    def fitted(self, state: SessionState) -> SessionState:
+        """With the columns that a flush needs once it is capped, as by a budget set hard since."""
+        pending = state.guard.pending
+        if not self._spreads or pending.shape[1]:
+            return state
+        pending = pending.new_zeros(len(pending), self.patches)
+        return replace(state, guard=replace(state.guard, pending=pending))
 
     def checks(self, frame: Tensor) -> Tensor | None:
         """Streams whose frame of this number is spot-checked, bool [s]; None if none ever is."""
@@ -174,7 +203,7 @@ class Watch:
         if self.guard.cuts:
             seen, cut = self._jumps(tokens, seen, state.gate.frame == 0)
         forced = (whole | cut | aged).unsqueeze(1).expand(-1, self.patches)
-        if self.guard.cap is not None:
+        if seen.pending.shape[1]:
             seen = self._with_pending(seen, cut, aged)
             forced = whole.unsqueeze(1) | self._most_urgent(seen.pending)
         return Sight(forced, cut, aged, seen)

@@ -11,8 +11,9 @@ from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.budget import check_budget
 from policy.cost import BackboneMacs
-from policy.gates.base import BlockView, Gate
+from policy.gates.base import BlockView, Gate, Setting
 from policy.guard import OFF, Guard, Watch
+from policy.hard import hard_setting, least_hard_budget
 from policy.incoming import checked_frames
 from policy.records import FrameResult
 from policy.relax import Relaxation
@@ -58,11 +59,14 @@ class ReuseSession:
         seed: Of random policies.
         guard: What else is watched over, so that a stream stays right for however long it runs.
             None trusts the gate alone, as training and comparison do.
+        hard: Keep every frame after a stream's first within the budget, everything counted,
+            instead of their mean: see ``policy.hard``. Needs a budget and a gate that gives
+            scores; a gate without calibration then decides by its own knob.
 
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
-            without calibration; if the guard's cap leaves no room.
-        ValueError: If the execution does not fit the gate.
+            without calibration or, when hard, without scores; if the guard's cap leaves no room.
+        ValueError: If the execution does not fit the gate, or a hard budget is to be relaxed.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ReuseSession:
         relaxation: Relaxation | None = None,
         seed: int = 0,
         guard: Guard | None = None,
+        hard: bool = False,
     ) -> None:
         if relaxation is not None and execution != "masked":
             raise ValueError('relaxed decisions need execution="masked"')
@@ -94,11 +99,13 @@ class ReuseSession:
         self._mechanism = mechanism(gate.masks, execution)
         self._watch = Watch(guard or OFF, backbone, self.macs)
         self._budget: float | None = None
-        self.budget = budget
+        self._hard = False
+        self._room: int | None = None
+        self._ask(budget, hard)
 
     @property
     def budget(self) -> float | None:
-        """Asked mean fraction of the dense frame's MACs; set it at any time.
+        """Asked fraction of the dense frame's MACs, in the mean or ``hard``; set it at any time.
 
         It chooses knob, pace and ``serving``: the gate, or the heuristic that its calibration
         falls back to there. None goes back to the gate and its own knob.
@@ -107,13 +114,40 @@ class ReuseSession:
 
     @budget.setter
     def budget(self, budget: float | None) -> None:
-        if budget is None:
-            self.serving, self.knob, self.pace = self.gate, self.gate.knob, 1.0
+        self._ask(budget, self._hard)
+
+    @property
+    def hard(self) -> bool:
+        """Whether each later frame keeps to the budget, not their mean; set it at any time."""
+        return self._hard
+
+    @hard.setter
+    def hard(self, hard: bool) -> None:
+        self._ask(self._budget, hard)
+
+    @property
+    def lowest(self) -> float:
+        """Smallest hard budget that can be asked for: one patch beside the floor."""
+        return least_hard_budget(self.gate, self.macs, self._watch.macs)
+
+    def _ask(self, budget: float | None, hard: bool) -> None:
+        """Everything that follows from a budget; when it is refused, nothing has changed."""
+        room = None
+        if hard and self.relaxation is not None:
+            raise ValueError("relaxed decisions, which are for training, keep no hard budget")
+        if hard:
+            setting, room = hard_setting(self.gate, budget, self.macs, self._watch.macs)
+        elif budget is None:
+            setting = Setting(self.gate, self.gate.knob)
         else:
             check_budget(budget)
             setting = self.gate.setting(budget)
-            self.serving, self.knob, self.pace = setting.gate, setting.knob, setting.pace
-        self._budget = budget
+        self._watch.limit(budget if hard else None)
+        self.serving, self.pace = setting.gate, setting.pace
+        # Without a calibration a hard budget says nothing of the knob, which may have been set.
+        if not hard or self.gate.calibration is not None:
+            self.knob = setting.knob
+        self._budget, self._hard, self._room = budget, hard, room
 
     @property
     def state_bytes(self) -> int:
@@ -131,7 +165,8 @@ class ReuseSession:
         if stream is None or self.state is None:
             self.state = None
             return
-        gate, guard = self.state.gate, self.state.guard
+        state = self._watch.fitted(self.state)
+        gate, guard = state.gate, state.guard
         if not 0 <= stream < len(gate.frame):
             raise RegateError(
                 f"there is no stream {stream} to reset: the session serves {len(gate.frame)}, "
@@ -140,7 +175,7 @@ class ReuseSession:
         fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1], gate.memo.shape[1])
         index = torch.tensor([stream], device=gate.frame.device)
         self.state = replace(
-            self.state,
+            state,
             gate=gate.put(index, fresh),
             guard=guard.put(index, self._watch.fresh(1)),
         )
@@ -156,7 +191,7 @@ class ReuseSession:
         """
         frames = self._checked(frame)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains):
-            state = self.state or self._fresh(len(frames))
+            state = self._watch.fitted(self.state or self._fresh(len(frames)))
             knob = torch.as_tensor(self.knob, device=frames.device).expand(len(frames))
             first = state.gate.frame == 0
             held = self._held(state, knob)
@@ -263,7 +298,12 @@ class ReuseSession:
         embedded = self._embed(frames)
         sight = self._watch.look(for_gates(embedded[:, prefix:]), state, whole)
         served_by = self.serving
-        gate = FrameGate(served_by, state.gate, knob, sight.forced, self.backbone, self.relaxation)
+        room = None
+        if self._room is not None:
+            room = torch.full_like(state.gate.frame, self._room)
+        gate = FrameGate(
+            served_by, state.gate, knob, sight.forced, self.backbone, self.relaxation, room
+        )
         tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
         logits, features, patches = self.backbone.head(tokens)
         recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()

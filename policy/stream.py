@@ -14,6 +14,7 @@ from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
 from policy.budget import TOLERANCE
 from policy.guard import Guard
+from policy.latency import LatencyController, check_target
 from policy.provenance import command, commit
 from policy.serving.files import OverlayFile, playing_rate, rows_file
 from policy.serving.interrupt import interruptible
@@ -31,6 +32,8 @@ def stream(
     *,
     gate: str,
     budget: float | None = None,
+    hard: bool = False,
+    latency_ms: float | None = None,
     backbone: str = "",
     weights: str = "pretrained",
     overlay: str | None = None,
@@ -56,6 +59,15 @@ def stream(
             address, or - for standard input.
         gate: A gate file, or the name of a policy that needs none, such as threshold with --knob.
         budget: Mean fraction of the dense frame's MACs to spend, in (0, 1]; 0.25 for a gate file.
+            With --hard the most that a later frame may spend.
+        hard: Let no frame after a stream's first, which is dense, spend more than the budget: of
+            the patches that the gate wants, as many as fit, highest scores first. Quiet frames
+            spend less. For gate files, and for threshold, top-r and cosine beside their --knob.
+        latency_ms: Keep 95 of 100 frames within so many milliseconds of computing (decoding,
+            resizing and a stream's first frame, which is dense, not counted). The budget is then
+            hard and set anew for every frame, by the time that those before it took; --budget is
+            the most that it may rise to, 1 if not given. Where even the least budget is too slow,
+            a warning says so.
         backbone: timm's name of the model; a gate file knows its own.
         weights: "pretrained", or a local .safetensors or .pth file.
         overlay: Write the frames with recomputed patches marked to this .mp4 file.
@@ -67,9 +79,9 @@ def stream(
         device: cpu, cuda, cuda:1, ...
         class_names: Names of the classes as cat,dog or a text file with one per line; ImageNet's
             are known.
-        knob: The policy's own setting instead of a budget: the share of patches for random,
-            periodic and top-r (of frames for frame-skip), the logarithm of the threshold for
-            threshold and cosine.
+        knob: The policy's own setting instead of a budget, or beside a hard one: the share of
+            patches for random, periodic and top-r (of frames for frame-skip), the logarithm of
+            the threshold for threshold and cosine.
         preprocessing: What happens to an image first; by default what the gate file was
             calibrated with, or the model's own.
         seed: Of random policies.
@@ -80,22 +92,29 @@ def stream(
         RegateError: If the source, the gate or the backbone cannot be used, or a file not written.
     """
     _check(source, (overlay, json), max_frames)
+    if latency_ms is not None:
+        check_target(latency_ms)
+        budget, hard = 1.0 if budget is None else budget, True
     with ExitStack() as stack:
         # Whatever can fail early does: outputs, then the source, then the slow loading.
         rows = stack.enter_context(rows_file(json))
         frames, rate = _open(source, fps)
         writer = stack.enter_context(VideoWriter(overlay, rate)) if overlay else None
         session = open_session(
-            gate, backbone, weights, budget, knob, preprocessing, device, seed, guard
+            gate, backbone, weights, budget, knob, preprocessing, device, seed, guard, hard
         )
+        latency = None
+        if latency_ms is not None and budget is not None:
+            latency = LatencyController(latency_ms, session.lowest, ceiling=budget)
         _tell_risk(session)
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
         if writer:
             sinks.append(OverlayFile(writer, session))
-        with showing(verbose, compare_dense, _length(source, fps, max_frames)) as show:
-            served = serve(islice(frames, max_frames), session, compare_dense)
-            summary = run(served, session, names, [*sinks, show], max_frames)
+        length = _length(source, fps, max_frames)
+        with showing(verbose, compare_dense, length, latency is not None) as show:
+            served = serve(islice(frames, max_frames), session, compare_dense, latency)
+            summary = run(served, session, names, [*sinks, show], max_frames, latency)
         if rows:
             rows.finish(summary, _meta(source, gate, session) | {"guard": asdict(guard)})
     print_summary(summary, _title(session))
@@ -111,6 +130,7 @@ def run(
     names: Sequence[str],
     sinks: Sequence[Sink],
     max_frames: int | None = None,
+    latency: LatencyController | None = None,
 ) -> Summary:
     """Hand each served frame to all sinks, until the source ends or Ctrl-C.
 
@@ -120,6 +140,7 @@ def run(
         names: Of the classes; () where unknown.
         sinks: What is done with a frame.
         max_frames: To tell this end from the source's own.
+        latency: That sets the session's budget, if one does.
     """
     totals, ended = Totals(), "source"
     with interruptible() as interrupt:
@@ -134,7 +155,9 @@ def run(
         else:
             ended = "max_frames" if totals.frames == max_frames else "source"
     return totals.summary(
-        budget=session.budget,
+        budget=session.budget if latency is None else latency.ceiling,
+        hard=session.hard,
+        target_ms=None if latency is None else latency.target_ms,
         knob=float(session.knob),
         dense_macs=session.macs.dense,
         state_bytes=session.state_bytes,
@@ -177,7 +200,9 @@ def _tell_risk(session: ReuseSession) -> None:
         return
     print(table.risk.told())
     lowest, budget = table.risk.budget, session.budget
-    if lowest is not None and budget is not None and budget < lowest * (1 - TOLERANCE):
+    if session.hard:
+        print("risk: a hard budget cuts what was promised for, so nothing is promised of it")
+    elif lowest is not None and budget is not None and budget < lowest * (1 - TOLERANCE):
         print(f"risk: budget {budget:g} is lower, so nothing is promised of it")
 
 

@@ -127,6 +127,8 @@ class Gate(nn.Module):
     decides_per_token: bool = True
     # Whether the tokens' network-wide update (``BlockView.memory``) is read.
     reads_memory: bool = False
+    # Whether its decisions come with a score, by which a hard budget can rank patches.
+    gives_score: bool = False
     # Numbers that it writes down of a stream from frame to frame, in ``GateState.memo``.
     memo_size: int = 0
 

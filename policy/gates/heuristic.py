@@ -100,6 +100,7 @@ class TopRGate(ShareGate):
     """
 
     name = "top-r"
+    gives_score = True
 
     def decide(self, view: BlockView) -> Decision:
         """The top-r patches by drift."""
@@ -132,6 +133,7 @@ class ThresholdGate(Gate):
 
     name = "threshold"
     knob_range = (-9.0, 9.0)
+    gives_score = True
     # Drift is floored for its logarithm; above the floor, a still patch is under threshold 0.
     least_threshold = 2 * DRIFT_FLOOR
 

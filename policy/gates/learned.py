@@ -46,6 +46,7 @@ class LearnedGate(Gate):
     name = "gumbel"
     knob_range = (-9.0, 9.0)
     reads_memory = True
+    gives_score = True
     knob_mean: Tensor
     knob_std: Tensor
 

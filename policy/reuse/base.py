@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backbones.vit import Backbone
 from policy.gates.base import BlockView, Carry, Gate, Masks
+from policy.hard import highest
 from policy.relax import Relaxation
 from policy.state import GateState, Streams
 
@@ -26,6 +27,7 @@ class FrameGate:
             not the gate's on this frame.
         backbone: For the grid and the number of prefix tokens.
         relaxation: In training only.
+        room: Most patches that the gate may have recomputed in a block, int64 [s]; None for all.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class FrameGate:
         forced: Tensor,
         backbone: Backbone,
         relaxation: Relaxation | None = None,
+        room: Tensor | None = None,
     ) -> None:
         self.gate = gate
         self.state = state
@@ -46,6 +49,7 @@ class FrameGate:
         self.grid = backbone.grid
         self.prefix = backbone.num_prefix_tokens
         self.relaxation = relaxation
+        self.room = room
         self.score: Tensor | None = None
         self._carry: Carry | None = None
         self._mask: Tensor | None = None
@@ -90,6 +94,8 @@ class FrameGate:
                     relaxation=self.relaxation,
                 )
             )
+            if self.room is not None:
+                decision = highest(decision, self.room)
         self._carry = decision.carry
         if decision.memo is not None:
             # What is written of a stream that is not the gate's on this frame is void.

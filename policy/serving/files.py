@@ -59,7 +59,7 @@ class OverlayFile:
 
     Args:
         writer: Where they go.
-        session: Tells the geometry and the budget.
+        session: Tells the geometry.
     """
 
     def __init__(self, writer: VideoWriter, session: ReuseSession) -> None:
@@ -91,7 +91,7 @@ class OverlayFile:
         return Caption(
             label=label,
             spent=row.spent,
-            budget=self._session.budget,
+            budget=row.budget,
             macs=row.macs,
             dense_macs=self._session.macs.dense,
             dense=dense,

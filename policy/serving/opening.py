@@ -29,6 +29,7 @@ def open_session(
     device: str = "cpu",
     seed: int = 0,
     guard: Guard | None = None,
+    hard: bool = False,
 ) -> ReuseSession:
     """Load a gate and its backbone.
 
@@ -36,30 +37,37 @@ def open_session(
         gate: A gate file, or the name of a policy that needs none.
         backbone: timm's name; a gate file's own if empty.
         weights: "pretrained", a local file, or "random".
-        budget: Mean fraction of the dense frame's MACs; 0.25 for a calibrated gate if neither
-            this nor ``knob`` is given.
-        knob: The gate's own setting instead of a budget.
+        budget: Fraction of the dense frame's MACs, in the mean; 0.25 for a calibrated gate if
+            neither this nor ``knob`` is given.
+        knob: The gate's own setting instead of a budget. Beside a hard one it is what a gate
+            without calibration decides by.
         preprocessing: What happens to an image first; by default what the gate file was
             calibrated with, or the model's own.
         device: As torch names it.
         seed: Of random policies.
         guard: Of the session.
+        hard: Whether each later frame keeps to the budget, which is 0.25 if not given.
 
     Raises:
         RegateError: If anything does not exist or does not fit.
     """
-    if budget is not None and knob is not None:
+    if budget is not None and knob is not None and not hard:
         raise RegateError(
             f"--budget {budget:g} and --knob {knob:g} both set how much is spent: give one of them"
         )
     model, built = open_gate(gate, backbone, weights, preprocessing, device)
     from_file = Path(gate).is_file()
-    if knob is None and budget is None and built.calibration is not None:
+    if hard and knob is not None and built.calibration is not None:
+        raise RegateError(
+            f"{gate} is calibrated, so that a hard budget picks its knob: leave --knob {knob:g} out"
+        )
+    if budget is None and (hard or (knob is None and built.calibration is not None)):
         budget = DEFAULT_BUDGET
-    # A file without calibration brings its knob.
-    if knob is None and built.calibration is None and not (from_file and budget is None):
+    # A file without calibration brings its knob; what keeps no hard budget the session refuses.
+    brings = (from_file and (hard or budget is None)) or (hard and not built.gives_score)
+    if knob is None and built.calibration is None and not brings:
         _check_needs_no_knob(built, budget)
-    session = ReuseSession(model, built, budget, seed=seed, guard=guard)
+    session = ReuseSession(model, built, budget, seed=seed, guard=guard, hard=hard)
     if knob is not None:
         session.knob = _checked_knob(built, knob)
     return session

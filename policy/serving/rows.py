@@ -26,6 +26,7 @@ class FrameRow:
         label: Its name, or its number where names are unknown.
         probability: Of that class, in [0, 1].
         spent: Fraction of the dense frame's MACs.
+        budget: That was asked, in the mean, hard, or as the latency had it; None for a knob.
         macs: The same in MACs.
         ms: Latency of the gated step, milliseconds.
         preprocess_ms: Of resize, crop and normalisation.
@@ -49,6 +50,7 @@ class FrameRow:
     label: str
     probability: float | None
     spent: float
+    budget: float | None
     macs: float
     ms: float
     preprocess_ms: float
@@ -97,6 +99,7 @@ def frame_row(served: Served, names: Sequence[str], num_classes: int) -> FrameRo
         label=label,
         probability=probability,
         spent=float(served.result.spent),
+        budget=served.budget,
         macs=float(served.result.macs),
         ms=served.ms,
         preprocess_ms=served.preprocess_ms,

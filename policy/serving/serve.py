@@ -1,14 +1,17 @@
 """The loop that serves a session: one decoded frame in, one gated result out, dense beside it."""
 
-from collections.abc import Iterable, Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from datamodules.errors import RegateError
+from datamodules.errors import RegateError, RegateWarning
 from datamodules.video import VideoFrame
-from policy.device import timed
+from policy.device import timed, timed_by
+from policy.latency import LatencyController
 from policy.records import FrameResult
 from policy.session import ReuseSession
 
@@ -24,6 +27,7 @@ class Served:
         restart: Why the session began afresh with this frame, for people; "" if it went on.
         ms: Latency of ``ReuseSession.step``, milliseconds.
         preprocess_ms: Of resize, crop and normalisation, which dense pays just so.
+        budget: That was asked of the frame; None where a knob was set.
         dense: Logits of the untouched model on the same frame, [1, k]; None if not asked for.
         dense_ms: Its latency, measured in turns with the gated one.
     """
@@ -34,12 +38,17 @@ class Served:
     restart: str
     ms: float
     preprocess_ms: float
+    budget: float | None = None
     dense: Tensor | None = None
     dense_ms: float | None = None
 
 
 def serve(
-    frames: Iterable[VideoFrame], session: ReuseSession, compare_dense: bool = True
+    frames: Iterable[VideoFrame],
+    session: ReuseSession,
+    compare_dense: bool = True,
+    latency: LatencyController | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Served]:
     """Pass frames through a session of one stream.
 
@@ -51,6 +60,11 @@ def serve(
         session: Its backbone is also the dense model.
         compare_dense: Run that too, on every frame. Gated and dense take turns in going first, so
             that neither profits from what the other left in the processor's caches.
+        latency: Sets the budget of each frame, hard, by the time that those before it took.
+        clock: Seconds, by which the session's steps are timed.
+
+    Warns:
+        RegateWarning: Once, when the time asked for cannot be kept.
 
     Raises:
         RegateError: If a frame does not fit, or the backbone's output is not finite.
@@ -69,7 +83,8 @@ def serve(
         dense, dense_ms = None, None
         if compare_dense and number % 2:
             dense, dense_ms = _dense(session, tensor)
-        result, ms = timed(device, session.step, tensor)
+        budget = session.budget
+        result, ms = timed_by(clock, device, session.step, tensor)
         if compare_dense and not number % 2:
             dense, dense_ms = _dense(session, tensor)
         if not torch.isfinite(result.logits).all():
@@ -77,7 +92,20 @@ def serve(
                 f"{backbone.name} gave NaN or infinite logits on frame {frame.index} of "
                 f"{frame.name}: its weights are damaged, so load others with --weights"
             )
-        yield Served(number, frame, result, restart, ms, preprocess_ms, dense, dense_ms)
+        if latency is not None:
+            _steer(session, latency, float(result.spent), ms, steered=not restart)
+        yield Served(number, frame, result, restart, ms, preprocess_ms, budget, dense, dense_ms)
+
+
+def _steer(
+    session: ReuseSession, latency: LatencyController, spent: float, ms: float, steered: bool
+) -> None:
+    """Set the next frame's budget by what this one spent and took."""
+    latency.observe(spent, ms, steered)
+    if latency.budget != session.budget:
+        session.budget = latency.budget
+    if complaint := latency.complaint():
+        warnings.warn(complaint, RegateWarning, stacklevel=3)
 
 
 def _restart(before: VideoFrame | None, frame: VideoFrame) -> str:

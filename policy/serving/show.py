@@ -16,6 +16,7 @@ from policy.serving.totals import Latency, Summary
 
 LABEL_WIDTH = 24
 HEADER = f"{'frame':>6} {'time':>8}  {'top-1':{LABEL_WIDTH}}      {'spent':>5} {'gated ms':>9}"
+BUDGET_HEADER = f" {'budget':>7}"
 DENSE_HEADER = f" {'dense ms':>9}  dense top-1"
 FLUSHES = {"cut": "a scene cut", "age": "patches have reached their age"}
 
@@ -23,14 +24,16 @@ FLUSHES = {"cut": "a scene cut", "age": "patches have reached their age"}
 class Lines:
     """One plain line per frame, for a file, a pipe, or whoever wants them all."""
 
-    def __init__(self, dense: bool) -> None:
-        print(HEADER + (DENSE_HEADER if dense else ""))
+    def __init__(self, dense: bool, steered: bool = False) -> None:
+        self._steered = steered
+        budget = BUDGET_HEADER if steered else ""
+        print(HEADER + budget + (DENSE_HEADER if dense else ""))
 
     def add(self, served: Served, row: FrameRow) -> None:
         """Print it at once: the reader of a live stream should not wait for a full buffer."""
         for event in events(row):
             print(f"-- {event}")
-        print(frame_line(row), flush=True)
+        print(frame_line(row, self._steered), flush=True)
 
 
 class LiveLine:
@@ -39,17 +42,20 @@ class LiveLine:
     Args:
         progress: Running.
         total: Frames to come; None where nobody knows.
+        steered: Whether the budget follows the latency, and is shown.
     """
 
-    def __init__(self, progress: Progress, total: int | None) -> None:
+    def __init__(self, progress: Progress, total: int | None, steered: bool = False) -> None:
         self._progress = progress
+        self._steered = steered
         self._task = progress.add_task("", total=total, line="")
 
     def add(self, served: Served, row: FrameRow) -> None:
         """Write over the line before."""
         for event in events(row):
             self._progress.console.print(f"[dim]{escape(event)}[/]")
-        line = f"{escape(_label(row))}  spent {row.spent:.2f}  {row.ms:.1f} ms"
+        of = f" of {row.budget:.2f}" if self._steered else ""
+        line = f"{escape(_label(row))}  spent {row.spent:.2f}{of}  {row.ms:.1f} ms"
         if row.dense_ms is not None:
             verdict = "" if row.agrees is None else " =" if row.agrees else " differs"
             line += f"  [dim]dense {row.dense_ms:.1f} ms{verdict}[/]"
@@ -57,20 +63,21 @@ class LiveLine:
 
 
 @contextmanager
-def showing(verbose: bool, dense: bool, total: int | None) -> Iterator[Sink]:
+def showing(verbose: bool, dense: bool, total: int | None, steered: bool = False) -> Iterator[Sink]:
     """How frames are told of: live on a terminal, by lines elsewhere.
 
     Args:
         verbose: Lines on a terminal too.
         dense: Whether the dense model runs beside.
         total: Frames to come; None where nobody knows.
+        steered: Whether the budget follows the latency, and is shown.
     """
     if verbose or not sys.stdout.isatty():
-        yield Lines(dense)
+        yield Lines(dense, steered)
         return
     columns = (BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[line]}"), transient=True) as progress:
-        yield LiveLine(progress, total)
+        yield LiveLine(progress, total, steered)
 
 
 def events(row: FrameRow) -> Iterator[str]:
@@ -83,10 +90,12 @@ def events(row: FrameRow) -> Iterator[str]:
         yield f"frame {row.frame}: spot check, {row.checked:.4f} from dense"
 
 
-def frame_line(row: FrameRow) -> str:
-    """A frame in one line, under ``HEADER``."""
+def frame_line(row: FrameRow, steered: bool = False) -> str:
+    """A frame in one line, under ``HEADER``, with its budget where that is steered."""
     time = f"{row.time:.2f}s"
     line = f"{row.frame:>6} {time:>8}  {_label(row)} {row.spent:>5.2f} {row.ms:>9.1f}"
+    if steered:
+        line += f" {row.budget:>7.3f}"
     if row.dense_ms is not None:
         verdict = "" if row.agrees is None else "=" if row.agrees else row.dense_label
         line += f" {row.dense_ms:>9.1f}  {verdict}"
@@ -103,12 +112,17 @@ def _table(summary: Summary, title: str) -> Table:
     table.add_column(f"{summary.frames} frames" + _ended(summary))
     table.add_column("gated", justify="right")
     table.add_column("dense", justify="right")
-    asked = f"asked {summary.budget:g}" if summary.budget is not None else f"knob {summary.knob:g}"
-    table.add_row(f"spent, fraction of dense ({asked})", _number(summary.spent, ".3f"), "1")
+    table.add_row(
+        f"spent, fraction of dense ({_asked(summary)})", _number(summary.spent, ".3f"), "1"
+    )
+    table.add_row("  largest on a frame", _number(summary.spent_max, ".3f"), "1")
     table.add_row("  with the first frame", _number(summary.spent_with_first, ".3f"), "1")
     table.add_row("MACs per frame", _macs(summary.macs), _macs(summary.dense_macs))
     for name in ("p50", "p95"):
         table.add_row(f"ms per frame, {name}", _ms(summary.ms, name), _ms(summary.dense_ms, name))
+    if summary.target_ms is not None:
+        over = "-" if summary.over_target is None else f"{summary.over_target:.1%}"
+        table.add_row(f"  frames over {summary.target_ms:g} ms", over, "")
     table.add_row(
         "  and to resize and crop, p50", *[_ms(summary.preprocess_ms, "p50")] * 2, style="dim"
     )
@@ -124,6 +138,14 @@ def _table(summary: Summary, title: str) -> Table:
         table.add_row(name, _number(summary.checked, ".4f"), "0")
     table.add_row("state kept between frames", f"{summary.state_bytes / 1e6:.2f} MB", "0")
     return table
+
+
+def _asked(summary: Summary) -> str:
+    if summary.budget_low is not None and summary.budget_high is not None:
+        return f"budgets {summary.budget_low:.3g} to {summary.budget_high:.3g}"
+    if summary.budget is None:
+        return f"knob {summary.knob:g}"
+    return f"{'hard' if summary.hard else 'asked'} {summary.budget:g}"
 
 
 def _ended(summary: Summary) -> str:

@@ -24,9 +24,16 @@ class Summary:
         frames: All that were seen.
         later: Of them those that followed another; where it is 0, what needs them is None.
         sources: Files or addresses.
-        budget: Mean spent asked for; None where a knob was set instead.
+        budget: Asked for: in the mean, or of every frame if ``hard``, or the most that a target of
+            milliseconds may take; None where a knob was set instead.
+        hard: Whether no later frame may spend more.
+        target_ms: Milliseconds per frame that the budget was steered by; None if it was not.
+        over_target: Share of frames that took longer.
+        budget_low: Smallest budget of a frame, where it was steered; else None.
+        budget_high: Largest.
         knob: The gate's setting.
         spent: Mean fraction of the dense frame's MACs.
+        spent_max: Largest on a frame.
         spent_with_first: The same with the dense first frames.
         macs: Mean MACs of a frame.
         macs_with_first: The same with the dense first frames.
@@ -48,8 +55,14 @@ class Summary:
     later: int
     sources: int
     budget: float | None
+    hard: bool
+    target_ms: float | None
+    over_target: float | None
+    budget_low: float | None
+    budget_high: float | None
     knob: float
     spent: float | None
+    spent_max: float | None
     spent_with_first: float | None
     macs: float | None
     macs_with_first: float | None
@@ -98,6 +111,8 @@ class Totals:
     later: int = 0
     sources: int = 0
     flushes: int = 0
+    spent_max: float | None = None
+    budgets: tuple[float, float] | None = None
     spent_with_first: Mean = field(default_factory=Mean)
     macs_with_first: Mean = field(default_factory=Mean)
     means: dict[str, Mean] = field(default_factory=lambda: {name: Mean() for name in LATER})
@@ -118,6 +133,10 @@ class Totals:
         if row.restart:
             return
         self.later += 1
+        self.spent_max = max(row.spent, self.spent_max or 0.0)
+        if row.budget is not None:
+            low, high = self.budgets or (row.budget, row.budget)
+            self.budgets = min(low, row.budget), max(high, row.budget)
         self.flushes += bool(row.flush)
         for name, mean in self.means.items():
             mean.add(getattr(row, name))
@@ -132,16 +151,25 @@ class Totals:
         dense_macs: float,
         state_bytes: int,
         ended: str,
+        hard: bool = False,
+        target_ms: float | None = None,
     ) -> Summary:
         """What has been seen so far; the arguments are the attributes of the same names."""
         means = {name: mean.value for name, mean in self.means.items()}
+        low, high = (self.budgets if target_ms is not None else None) or (None, None)
         return Summary(
             frames=self.frames,
             later=self.later,
             sources=self.sources,
             budget=budget,
+            hard=hard,
+            target_ms=target_ms,
+            over_target=_over(self.times["ms"], target_ms),
+            budget_low=low,
+            budget_high=high,
             knob=knob,
             spent=means["spent"],
+            spent_max=self.spent_max,
             spent_with_first=self.spent_with_first.value,
             macs=means["macs"],
             macs_with_first=self.macs_with_first.value,
@@ -158,6 +186,12 @@ class Totals:
             state_bytes=state_bytes,
             ended=ended,
         )
+
+
+def _over(values: "array[float]", target: float | None) -> float | None:
+    if target is None or not values:
+        return None
+    return float(np.mean(np.array(values) > target))
 
 
 def _latency(values: "array[float]") -> Latency | None:

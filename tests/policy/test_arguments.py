@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from policy.arguments import configs_first, one_line, run_function, with_lists_in_brackets
+from policy.arguments import (
+    configs_first,
+    one_line,
+    run_function,
+    with_lists_in_brackets,
+    with_underscores,
+)
 
 
 class Videos:
@@ -101,6 +107,13 @@ def test_configs_move_to_the_front_in_their_order():
 
     assert configs_first(words) == ["--config", "c", "-c", "d", "--config=e", "a", "--x", "1", "-"]
     assert configs_first(["a", "--config"]) == ["--config", "a"]
+
+
+def test_names_may_be_written_with_dashes_and_values_are_left_alone():
+    words = ["a-b", "--max-frames", "-3", "--data.train-clips=x-y", "-", "--", "--gate=top-r"]
+    expected = ["a-b", "--max_frames", "-3", "--data.train_clips=x-y", "-", "--", "--gate=top-r"]
+
+    assert with_underscores(words) == expected
 
 
 def test_an_argument_of_a_class_needs_no_init_args_in_its_name(call, config):

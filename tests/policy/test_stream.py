@@ -107,11 +107,15 @@ def test_a_fallback_and_a_promise_of_the_gate_file_are_told(video, tmp_path, cap
         printed = capsys.readouterr().out
         assert risk.told() in printed.splitlines()
         lower = budget < 0.5
+        assert "a hard budget" not in printed
         assert ("risk: budget 0.2 is lower, so nothing is promised of it" in printed) is lower
         assert ("gumbel, served by threshold, on regate_vit_digits" in printed) is lower
         served_by = json.loads(out.read_text())["meta"]["served_by"]
         assert served_by == ("threshold" if lower else "gumbel")
     said = [str(warning.message) for warning in recwarn if warning.category is RegateWarning]
+    stream(video, gate=path, budget=0.5, weights="random", hard=True)
+    promised = "risk: a hard budget cuts what was promised for, so nothing is promised of it"
+    assert promised in capsys.readouterr().out.splitlines()
     assert [message.split(":")[0] for message in said] == [path, path]  # once per run
 
 
@@ -185,6 +189,56 @@ def test_a_guard_flushes_at_a_cut_and_tells_of_it(tmp_path, capsys):
     assert flushes == ["", "", "", "", "", "", "age", ""]
     main([*words, "--guard.cuts=false", "--guard.max_age=null"])
     assert json.loads(out.read_text())["summary"]["flushes"] == 0
+
+
+def test_a_hard_budget_is_kept_on_every_later_frame(video, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    words = ["stream", video, "--gate", "threshold", "--knob", "-3", "--json", str(out)]
+    words += ["--backbone", "regate_vit_digits", "--weights", "random"]
+    main([*words, "--hard", "true", "--budget", "0.06"])
+
+    written = json.loads(out.read_text())
+    later = [row["spent"] for row in written["rows"][1:]]
+    assert max(later) == written["summary"]["spent_max"] <= 0.06
+    assert min(later) > 0.05, "it wants more than fits"
+    assert written["summary"]["hard"] and {row["budget"] for row in written["rows"]} == {0.06}
+    table = capsys.readouterr().out
+    assert "spent, fraction of dense (hard 0.06)" in table and "largest on a frame" in table
+
+    main(words)
+    summary = json.loads(out.read_text())["summary"]
+    assert not summary["hard"] and summary["spent_max"] > 0.06
+
+
+def test_a_latency_sets_the_budget_of_each_frame(tmp_path, capsys):
+    """Time enough, and too little: the machine of the test decides of the rest."""
+    video, out = write_video(tmp_path / "long.mp4", frames=40), tmp_path / "out.json"
+    words = ["stream", video, "--gate", "threshold", "--knob", "-3", "--json", str(out)]
+    words += ["--backbone", "regate_vit_digits", "--weights", "random", "--compare-dense", "false"]
+    main([*words, "--latency-ms", "10000", "--budget", "0.4"])
+
+    written = json.loads(out.read_text())
+    summary, rows = written["summary"], written["rows"]
+    assert rows[-1]["budget"] == summary["budget"] == summary["budget_high"] == 0.4
+    assert all(row["spent"] <= row["budget"] for row in rows[1:])
+    assert (summary["target_ms"], summary["over_target"]) == (10000, 0)
+    said = capsys.readouterr().out
+    assert said.splitlines()[0].split()[:7] == "frame time top-1 spent gated ms budget".split()
+
+    told = "0.001 ms per frame cannot be kept: at the lowest budget"
+    with pytest.warns(RegateWarning, match=told) as caught:
+        main([*words, "--latency-ms", "0.001"])
+    written = json.loads(out.read_text())
+    budgets = {row["budget"] for row in written["rows"][2:]}
+    assert len(budgets) == 1 and budgets.pop() < 0.1
+    said = capsys.readouterr().out
+    assert len(caught) == 1
+    assert "frames over 0.001 ms" in said and "100.0%" in said
+
+
+def test_a_latency_that_is_none_is_refused_before_anything_is_loaded(video):
+    with pytest.raises(RegateError, match="latency_ms must be > 0, milliseconds per frame, got -1"):
+        stream(video, gate="gone.safetensors", latency_ms=-1.0)
 
 
 def test_a_guard_out_of_range_is_told_in_a_sentence(video, capsys):

@@ -82,6 +82,27 @@ def test_what_happens_to_an_image_can_be_changed():
     assert backbone.mean.flatten().tolist() == [0.25] * 3
 
 
+def test_a_hard_budget_is_a_quarter_by_default_and_picks_the_calibrated_knob(gate_file):
+    session = open_session(gate_file, weights="random", hard=True)
+
+    assert (session.budget, session.hard, session.knob) == (0.25, True, 2.0)
+
+
+def test_without_calibration_a_hard_budget_stands_beside_the_knob(tmp_path):
+    session = open_session("top-r", knob=0.7, budget=0.5, hard=True, **DIGITS)
+    assert (session.budget, session.hard, session.knob) == (0.5, True, 0.7)
+
+    path = tmp_path / "gate.safetensors"
+    save_gate(path, ThresholdGate(math.e), load_backbone("regate_vit_digits", "random"))
+    session = open_session(str(path), weights="random", budget=0.5, hard=True)
+    assert (session.budget, session.hard, session.knob) == (0.5, True, pytest.approx(1.0))
+
+
+def test_a_calibrated_gate_takes_no_knob_beside_a_hard_budget(gate_file):
+    with pytest.raises(RegateError, match=r"picks its knob: leave --knob 1\.5 out"):
+        open_session(gate_file, weights="random", knob=1.5, hard=True)
+
+
 @pytest.mark.parametrize(
     ("gate", "options", "message"),
     [
@@ -101,6 +122,9 @@ def test_what_happens_to_an_image_can_be_changed():
         ("top-r", {"knob": 0.5, "budget": 0.5}, "--budget 0.5 and --knob 0.5 both set how much"),
         ("top-r", {"budget": 0.5}, "the policy top-r has a knob and no calibration .*: give --k"),
         ("always", {"budget": 0.5}, "the policy always has no knob: leave --budget 0.5 out"),
+        ("always", {"hard": True}, "the always gate gives none: choose one of threshold, "),
+        ("random", {"hard": True, "knob": 0.5}, "the random gate gives none: choose one of"),
+        ("top-r", {"hard": True}, "the policy top-r has a knob and no calibration .*: give --k"),
         ("always", {"device": "gpu"}, "the device 'gpu' is not there: give cpu, or cuda on"),
         ("always", {"backbone": "vit_huge"}, "timm knows no model 'vit_huge'"),
     ],

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from backbones import load_backbone
-from datamodules.errors import RegateError
+from datamodules.errors import RegateError, RegateWarning
 from datamodules.video import VideoFrame
-from policy.gates import NeverRecompute
+from policy.gates import NeverRecompute, ThresholdGate
+from policy.latency import LatencyController
 from policy.serving.rows import frame_row
 from policy.serving.serve import serve
 from policy.session import ReuseSession
@@ -77,3 +78,51 @@ def test_a_backbone_without_classifier_is_judged_by_its_features():
     assert (first.top1, first.agrees, first.kl, first.label) == (None, None, None, "")
     assert first.cosine == pytest.approx(1)
     assert second.cosine < 1
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """A session that wants every patch, and a clock on which its steps take what they spend."""
+    backbone = load_backbone("regate_vit_digits", "random")
+    session = ReuseSession(backbone, ThresholdGate(0.0), 1.0, hard=True)
+    step, now = session.step, [0.0]
+
+    def taking_time(frame):
+        result = step(frame)
+        now[0] += (2 + 30 * float(result.spent)) / 1000
+        return result
+
+    monkeypatch.setattr(session, "step", taking_time)
+    return session, lambda: now[0]
+
+
+def noise(count):
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        image = generator.integers(0, 256, (96, 96, 3), np.uint8)
+        yield VideoFrame(image, index / 10, index, "a" if index < 90 else "b")
+
+
+def test_the_budget_follows_the_measured_time(simulated):
+    session, clock = simulated
+    latency = LatencyController(12.0, session.lowest)
+    served = list(serve(noise(100), session, False, latency, clock))
+
+    assert [s.restart for s in served if s.restart] == ["the first frame", "b begins"]
+    assert served[0].budget == 1.0 and served[90].result.spent == 1, "first frames are dense"
+    later = [s for s in served if not s.restart]
+    assert all(float(s.result.spent) <= s.budget for s in later)
+    assert all(s.ms == pytest.approx(2 + 30 * float(s.result.spent)) for s in later)
+    steady = [s.ms for s in later[30:]]
+    assert max(steady) <= 12.0 and np.mean(steady) >= 0.9 * 12
+
+
+def test_a_time_that_cannot_be_kept_is_warned_of_once(simulated):
+    session, clock = simulated
+    latency = LatencyController(1.0, session.lowest)
+    told = r"1 ms per frame cannot be kept: at the lowest budget, .*, a frame takes 3\.\d+ ms"
+    with pytest.warns(RegateWarning, match=told) as caught:
+        served = list(serve(noise(80), session, False, latency, clock))
+
+    assert len(caught) == 1
+    assert {s.budget for s in served[2:]} == {session.lowest}

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from datamodules.video import VideoFrame
 from policy.gates import AlwaysRecompute
 from policy.serving.rows import frame_row
 from policy.serving.serve import serve
-from policy.serving.show import HEADER, LiveLine, frame_line
+from policy.serving.show import BUDGET_HEADER, HEADER, LiveLine, frame_line
 from policy.session import ReuseSession
 
 
@@ -42,3 +43,10 @@ def test_the_live_line_shows_the_last_frame_and_keeps_what_must_not_be_missed(se
 
     assert "b begins: a new stream, its first frame is dense" in screen.getvalue()
     assert "spent 1.00" in screen.getvalue()
+
+
+def test_a_budget_that_is_steered_has_a_column(served):
+    row = replace(served[0][1], budget=0.3141)
+
+    assert frame_line(row, steered=True).index("0.314") + 5 == len(HEADER + BUDGET_HEADER)
+    assert "0.314" not in frame_line(row)

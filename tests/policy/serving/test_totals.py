@@ -4,7 +4,7 @@ from policy.serving.rows import FrameRow
 from policy.serving.totals import Latency, Totals
 
 
-def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked=None):
+def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked=None, budget=0.25):
     return FrameRow(
         frame=frame,
         source=source,
@@ -16,6 +16,7 @@ def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked
         label="cat",
         probability=0.5,
         spent=spent,
+        budget=budget,
         macs=10 * spent,
         ms=ms,
         preprocess_ms=1.0,
@@ -28,11 +29,13 @@ def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked
     )
 
 
-def summary(*rows):
+def summary(*rows, **steered):
     totals = Totals()
     for one in rows:
         totals.add(one)
-    return totals.summary(budget=0.25, knob=1.0, dense_macs=10.0, state_bytes=7, ended="source")
+    return totals.summary(
+        budget=0.25, knob=1.0, dense_macs=10.0, state_bytes=7, ended="source", **steered
+    )
 
 
 def test_means_and_latencies_are_over_the_frames_that_followed_another():
@@ -45,6 +48,7 @@ def test_means_and_latencies_are_over_the_frames_that_followed_another():
 
     assert (seen.frames, seen.later, seen.sources) == (4, 2, 2)
     assert seen.spent == pytest.approx(0.3)
+    assert seen.spent_max == 0.4
     assert seen.macs == pytest.approx(3.0)
     assert seen.spent_with_first == pytest.approx(2.6 / 4)
     assert seen.macs_with_first == pytest.approx(26 / 4)
@@ -56,7 +60,7 @@ def test_means_and_latencies_are_over_the_frames_that_followed_another():
 def test_a_run_of_one_frame_has_nothing_to_say_of_later_ones():
     seen = summary(row(0, 1.0, 100.0, restart="the first frame"))
 
-    assert (seen.spent, seen.agreement, seen.ms) == (None, None, None)
+    assert (seen.spent, seen.spent_max, seen.agreement, seen.ms) == (None, None, None, None)
     assert seen.spent_with_first == 1.0
 
 
@@ -73,3 +77,20 @@ def test_flushes_and_spot_checks_are_counted():
     assert (seen.flushes, seen.checks, seen.checked) == (2, 2, pytest.approx(0.3))
     nothing = summary(row(0, 1.0, 9.0, restart="the first frame"), row(1, 0.2, 2.0))
     assert (nothing.flushes, nothing.checks, nothing.checked) == (0, 0, None)
+
+
+def test_a_run_that_is_steered_by_its_latency_tells_of_budgets_and_of_frames_that_took_longer():
+    rows = (
+        row(0, 1.0, 99.0, restart="the first frame", budget=0.9),
+        row(1, 0.2, 2.0, budget=0.4),
+        row(2, 0.3, 4.0, budget=0.3),
+        row(3, 0.3, 5.0, budget=0.5),
+        row(4, 0.3, 6.0, budget=0.5),
+    )
+    seen = summary(*rows, hard=True, target_ms=5.0)
+
+    assert (seen.hard, seen.target_ms, seen.over_target) == (True, 5.0, 0.25)
+    assert (seen.budget_low, seen.budget_high) == (0.3, 0.5)
+    plain = summary(*rows)
+    assert (plain.hard, plain.target_ms, plain.over_target) == (False, None, None)
+    assert (plain.budget_low, plain.budget_high) == (None, None)
