@@ -52,9 +52,10 @@ class ReuseSession:
         execution: "gathered" computes selected rows block by block; "compact" gathers them once
             per frame, where masks are shared or nested; "auto" picks between these two; "masked"
             computes everything and mixes, for training; "fused" is "compact" with the gating of
-            the threshold in Triton kernels (``policy.kernels``), for a GPU, on which it is not
-            yet measured; "dry" follows a shared mask and computes nothing, so that only
-            ``recompute``, ``spent`` and ``macs`` of its results mean anything.
+            the threshold in Triton kernels (``policy.kernels``): it needs a GPU, on which it is
+            not yet measured, and ``regate[triton]``; "dry" follows a shared mask and computes
+            nothing, so that only ``recompute``, ``spent`` and ``macs`` of its results mean
+            anything.
         relaxation: In training, how decisions let gradients through; needs "masked".
         seed: Of random policies.
         guard: What else is watched over, so that a stream stays right for however long it runs.
@@ -62,7 +63,7 @@ class ReuseSession:
 
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
-            without calibration; if the guard's cap leaves no room; if Triton is needed and absent.
+            without calibration; if the guard's cap leaves no room.
         ValueError: If the execution does not fit the gate.
     """
 
