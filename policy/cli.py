@@ -40,6 +40,9 @@ COMMANDS = {
         "policy.recalibrate:recalibrate", "find a gate's budgets on videos of your own"
     ),
     "export": Command("policy.export:export", "write the gate file of a checkpoint"),
+    "export-step": Command(
+        "policy.export_step:export_step", "write a session as torch.export programs"
+    ),
     "bench": Command("policy.bench.run:bench", "time reuse beside the dense model"),
     "bench-env": Command(
         "policy.rl.benchmark:bench_env", "time the reinforcement-learning environment"

@@ -21,6 +21,7 @@ from policy.gates.base import Masks
 from policy.reuse.base import FrameGate
 from policy.reuse.kv import fresh_kv_state, gathered_update
 from policy.reuse.rows import as_rows
+from policy.reuse.selection import Select, select
 from policy.state import Streams
 
 
@@ -47,14 +48,16 @@ class CompactKV:
 
     Args:
         masks: Shared or nested.
+        select: How the gate's answer becomes rows.
     """
 
     name = "kv"
 
-    def __init__(self, masks: Masks) -> None:
+    def __init__(self, masks: Masks, select: Select = select) -> None:
         if masks is Masks.PER_BLOCK:
             raise ValueError("masks decided per block are not nested: use GatheredKV")
         self.nested = masks is Masks.NESTED
+        self._select = select
 
     def fresh(self, backbone: Backbone, streams: int) -> CompactState:
         """Empty caches."""
@@ -75,13 +78,10 @@ class CompactKV:
     ) -> tuple[Tensor, CompactState, Tensor]:
         """One frame; see ``Mechanism.step``. The state given is written into."""
         streams, n, _ = tokens.shape
-        mask = gate.mask(0, tokens, state.reference, state.sums[0])
+        chosen = self._select(gate, tokens, state.reference, state.sums[0])
+        mask, rows, active, counts = chosen.mask, chosen.rows, chosen.inputs, chosen.counts
         out = tokens + state.sums[0]
         flat_out = as_rows(out)
-        rows = mask.flatten().nonzero().squeeze(1)
-        active = as_rows(tokens).index_select(0, rows)
-        as_rows(state.reference).index_copy_(0, rows, active)
-        counts = mask.sum(1).tolist()
         masks = [mask]
         visited = [(rows, active)]
         for index, block in enumerate(backbone.blocks):

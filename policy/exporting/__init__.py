@@ -1,0 +1,1 @@
+"""A session's step as a program of static shapes, for machines without Regate."""

@@ -1,0 +1,1 @@
+"""Kernels beside the plain PyTorch that they are tested equal to. Imported only when asked for."""
