@@ -113,7 +113,7 @@ INTERPRETED = not isinstance(rows_kernel, triton.JITFunction)
 
 
 def fused_select(gate: FrameGate, tokens: Tensor, reference: Tensor, memory: Tensor) -> Selection:
-    """``select`` for the threshold with one mask; any other gate is asked in plain PyTorch.
+    """``select`` for the threshold with one mask; all else, hard budgets too, in plain PyTorch.
 
     Args:
         gate: This frame's decisions.
@@ -129,7 +129,7 @@ def fused_select(gate: FrameGate, tokens: Tensor, reference: Tensor, memory: Ten
             f'execution="fused" runs on a GPU, and the backbone is on {tokens.device}: move it '
             'there, or take execution="compact"'
         )
-    if gate.all_overruled or not _is_threshold(gate):
+    if gate.all_overruled or gate.room is not None or not _is_threshold(gate):
         return select(gate, tokens, reference, memory)
     # Kernels start on the current device, wherever their arguments are.
     with torch.cuda.device_of(tokens):

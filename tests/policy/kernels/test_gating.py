@@ -113,6 +113,15 @@ def test_a_fused_session_equals_a_compact_one(kind, guard, make_backbone, make_f
             assert (ours.score - theirs.score).abs().max() < 1e-5
 
 
+def test_a_hard_budget_binds_the_fused_session_too(make_backbone, make_frames):
+    backbone = make_backbone().to(DEVICE)
+    session = ReuseSession(backbone, ThresholdGate(0.0), 0.4, execution="fused", hard=True)
+
+    spent = [session.step(frame).spent for frame in make_frames(backbone, 4, streams=2)]
+
+    assert 0.3 < torch.stack(spent[1:]).max() <= 0.4
+
+
 def test_on_a_cpu_the_kernels_are_refused(backbone, make_frames, monkeypatch):
     from policy.kernels import gating
 
