@@ -20,7 +20,7 @@ from backbones.vit import Backbone
 from policy.gates.base import Masks
 from policy.reuse.base import FrameGate
 from policy.reuse.kv import fresh_kv_state, gathered_update
-from policy.reuse.rows import as_rows
+from policy.reuse.rows import Opened, as_rows
 from policy.state import Streams
 
 
@@ -30,15 +30,13 @@ class CompactState(Streams):
 
     Attributes:
         reference: First block's input that the caches were made from, [s, n, d].
-        keys: Per block, each [s, n, h, d / h].
-        values: Likewise.
+        keys_values: Per block, each [s, n, 2, h, d / h].
         sums: Per release site, the updates from there on, each [s, n, d]; site 0 is what the
             whole network adds.
     """
 
     reference: Tensor
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
+    keys_values: tuple[Tensor, ...]
     sums: tuple[Tensor, ...]
 
 
@@ -55,14 +53,15 @@ class CompactKV:
         if masks is Masks.PER_BLOCK:
             raise ValueError("masks decided per block are not nested: use GatheredKV")
         self.nested = masks is Masks.NESTED
+        self._opened = Opened(packed=True)
 
     def fresh(self, backbone: Backbone, streams: int) -> CompactState:
         """Empty caches."""
+        self._opened.fresh()
         full = fresh_kv_state(backbone, streams)
         return CompactState(
             reference=full.memory,
-            keys=full.keys,
-            values=full.values,
+            keys_values=full.keys_values,
             sums=full.updates if self.nested else full.updates[:1],
         )
 
@@ -84,7 +83,7 @@ class CompactKV:
         counts = mask.sum(1).tolist()
         masks = [mask]
         visited = [(rows, active)]
-        for index, block in enumerate(backbone.blocks):
+        for index, block in enumerate(self._opened.blocks(backbone)):
             if index and self.nested:
                 kept = gate.keep(index, active, rows, n)
                 if not kept.all():
@@ -97,9 +96,7 @@ class CompactKV:
                     as_rows(mask).index_fill_(0, rows, True)
                 masks.append(mask)
                 visited.append((rows, active))
-            active = active + gathered_update(
-                block, active, rows, counts, state.keys[index], state.values[index]
-            )
+            active = active + gathered_update(block, active, rows, counts, state.keys_values[index])
         flat_out.index_copy_(0, rows, active)
         for total, (places, inputs) in zip(state.sums, visited, strict=True):
             as_rows(total).index_copy_(0, places, flat_out.index_select(0, places) - inputs)

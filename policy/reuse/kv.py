@@ -13,13 +13,13 @@ mixes (differentiable, for training), ``GatheredKV`` computes the selected rows 
 from dataclasses import dataclass
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from backbones.coverage import attention
+from backbones.opened import OpenBlock
 from backbones.vit import Backbone
 from policy.reuse.base import FrameGate
-from policy.reuse.rows import as_rows, attend, project, update
+from policy.reuse.rows import Opened, as_rows, attend, project, update
 from policy.state import Streams
 
 
@@ -29,15 +29,13 @@ class KVState(Streams):
 
     Attributes:
         reference: Block inputs that the caches were made from, each [s, n, d].
-        keys: Each [s, n, h, d / h].
-        values: Likewise.
+        keys_values: Each [s, n, 2, h, d / h].
         updates: What each block added to its input, each [s, n, d].
         memory: What all blocks together added, [s, n, d].
     """
 
     reference: tuple[Tensor, ...]
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
+    keys_values: tuple[Tensor, ...]
     updates: tuple[Tensor, ...]
     memory: Tensor
 
@@ -48,11 +46,10 @@ def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
     shape = (streams, backbone.num_tokens, backbone.dim)
     depth = range(backbone.depth)
     attentions = [attention(block) for block in backbone.blocks]
-    heads = [(*shape[:2], attn.num_heads, attn.head_dim) for attn in attentions]
+    heads = [(*shape[:2], 2, attn.num_heads, attn.head_dim) for attn in attentions]
     return KVState(
         reference=tuple(like.new_zeros(shape) for _ in depth),
-        keys=tuple(like.new_zeros(head) for head in heads),
-        values=tuple(like.new_zeros(head) for head in heads),
+        keys_values=tuple(like.new_zeros(head) for head in heads),
         updates=tuple(like.new_zeros(shape) for _ in depth),
         memory=like.new_zeros(shape),
     )
@@ -67,8 +64,12 @@ class MaskedKV:
 
     name = "kv"
 
+    def __init__(self) -> None:
+        self._opened = Opened(packed=False)
+
     def fresh(self, backbone: Backbone, streams: int) -> KVState:
         """Empty caches."""
+        self._opened.fresh()
         return fresh_kv_state(backbone, streams)
 
     def known(self, state: KVState) -> tuple[Tensor, Tensor]:
@@ -80,24 +81,21 @@ class MaskedKV:
     ) -> tuple[Tensor, KVState, Tensor]:
         """One frame; see ``Mechanism.step``. The state given is left as it was."""
         x = tokens
-        masks, references, all_keys, all_values, updates = [], [], [], [], []
-        for index, block in enumerate(backbone.blocks):
+        masks, references, all_keys_values, updates = [], [], [], []
+        for index, block in enumerate(self._opened.blocks(backbone)):
             mask = gate.mask(index, x, state.reference[index], state.memory)
             new = project(block, x)
-            keys = _mix(mask, new.keys, state.keys[index])
-            values = _mix(mask, new.values, state.values[index])
-            attended = attend(block, new.queries, keys, values)
+            keys_values = _mix(mask, new.keys_values, state.keys_values[index])
+            attended = attend(block, new.queries, keys_values)
             change = _mix(mask, update(block, x, attended, new.gate), state.updates[index])
             references.append(_mix(mask.detach() > 0.5, x.detach(), state.reference[index]))
             masks.append(mask)
-            all_keys.append(keys)
-            all_values.append(values)
+            all_keys_values.append(keys_values)
             updates.append(change)
             x = x + change
         after = KVState(
             reference=tuple(references),
-            keys=tuple(all_keys),
-            values=tuple(all_values),
+            keys_values=tuple(all_keys_values),
             updates=tuple(updates),
             memory=x.detach() - tokens,
         )
@@ -113,8 +111,12 @@ class GatheredKV:
 
     name = "kv"
 
+    def __init__(self) -> None:
+        self._opened = Opened(packed=True)
+
     def fresh(self, backbone: Backbone, streams: int) -> KVState:
         """Empty caches."""
+        self._opened.fresh()
         return fresh_kv_state(backbone, streams)
 
     def known(self, state: KVState) -> tuple[Tensor, Tensor]:
@@ -127,14 +129,13 @@ class GatheredKV:
         """One frame; see ``Mechanism.step``. The state given is written into."""
         x = tokens
         masks = []
-        for index, block in enumerate(backbone.blocks):
+        for index, block in enumerate(self._opened.blocks(backbone)):
             mask = gate.mask(index, x, state.reference[index], state.memory)
             masks.append(mask)
             rows = mask.flatten().nonzero().squeeze(1)
             inputs = as_rows(x).index_select(0, rows)
             counts = mask.sum(1).tolist()
-            keys, values = state.keys[index], state.values[index]
-            change = gathered_update(block, inputs, rows, counts, keys, values)
+            change = gathered_update(block, inputs, rows, counts, state.keys_values[index])
             as_rows(state.updates[index]).index_copy_(0, rows, change)
             as_rows(state.reference[index]).index_copy_(0, rows, inputs)
             x = x + state.updates[index]
@@ -143,12 +144,7 @@ class GatheredKV:
 
 
 def gathered_update(
-    block: Block,
-    inputs: Tensor,
-    rows: Tensor,
-    counts: list[int],
-    keys: Tensor,
-    values: Tensor,
+    block: OpenBlock, inputs: Tensor, rows: Tensor, counts: list[int], keys_values: Tensor
 ) -> Tensor:
     """What a block adds to the selected rows, whose keys and values enter the caches first.
 
@@ -157,8 +153,7 @@ def gathered_update(
         inputs: The selected rows of all streams, [r, d].
         rows: Their places in the flattened [s · n] list, ascending, int64 [r].
         counts: Selected rows per stream; they add up to r.
-        keys: Cache [s, n, h, d / h], written in place.
-        values: Likewise.
+        keys_values: Cache [s, n, 2, h, d / h], written in place.
 
     Returns:
         [r, d].
@@ -167,16 +162,14 @@ def gathered_update(
         return inputs
     new = project(block, inputs)
     # Under autocast rows come in half precision, and a cache is written in its own.
-    as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
-    as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
-    attended = torch.cat(
-        [
-            attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
-            for stream, queries in enumerate(new.queries.split(counts))
-            if len(queries)
-        ]
-    )
-    return update(block, inputs, attended, new.gate).to(inputs.dtype)
+    as_rows(keys_values).index_copy_(0, rows, new.keys_values.to(keys_values.dtype))
+    attended = [
+        attend(block, queries.unsqueeze(0), keys_values[stream, None]).squeeze(0)
+        for stream, queries in enumerate(new.queries.split(counts))
+        if len(queries)
+    ]
+    merged = attended[0] if len(attended) == 1 else torch.cat(attended)
+    return update(block, inputs, merged, new.gate).to(inputs.dtype)
 
 
 def _mix(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

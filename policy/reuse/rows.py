@@ -1,25 +1,58 @@
 """One timm block, opened between keys and queries so that both may come from other rows.
 
-These two functions replay ``Block.forward`` through the block's own submodules, each of which is
-called; a copy of the arithmetic that forgot one (LayerScale, qk-norm) would be silently wrong.
+These functions replay ``Block.forward`` through the block's own submodules; see
+``backbones.opened``, which makes sure that none is forgotten.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from backbones.coverage import attention
+from backbones.opened import OpenBlock, Rows, open_block
+from backbones.packed import pack
+from backbones.vit import Backbone
+
+
+class Opened:
+    """The blocks of a session's backbone, opened once and not once per frame.
+
+    Args:
+        packed: Whether linear layers may run in oneDNN's layout, which has no gradient.
+    """
+
+    def __init__(self, packed: bool) -> None:
+        self._packed = packed
+        self._blocks: dict[bool, list[OpenBlock]] = {}
+
+    def fresh(self) -> None:
+        """Open them anew for the next frame: streams begin, and weights may be others."""
+        self._blocks.clear()
+
+    def blocks(self, backbone: Backbone) -> list[OpenBlock]:
+        """In order."""
+        # Autocast does not know packed layers, and would leave them in single precision.
+        packed = self._packed and not torch.is_autocast_enabled("cpu")
+        if packed not in self._blocks:
+            linear = pack if packed else None
+            self._blocks[packed] = [open_block(block, linear) for block in backbone.blocks]
+        return self._blocks[packed]
 
 
 @dataclass(frozen=True)
 class Projected:
-    """Rows after the qkv projection; each [..., h, d / h], ``gate`` [..., d] or None."""
+    """Rows after the qkv projection.
+
+    Attributes:
+        queries: [..., h, d / h].
+        keys_values: [..., 2, h, d / h].
+        gate: [..., d] or None.
+    """
 
     queries: Tensor
-    keys: Tensor
-    values: Tensor
+    keys_values: Tensor
     gate: Tensor | None
 
 
@@ -31,47 +64,50 @@ def as_rows(tokens: Tensor) -> Tensor:
     return tokens.view(-1, *tokens.shape[2:])
 
 
-def project(block: Block, rows: Tensor) -> Projected:
+def project(block: OpenBlock, rows: Tensor) -> Projected:
     """From a block's input rows [..., d] to queries, keys and values."""
-    attn = attention(block)
     normed = block.norm1(rows)
-    queries, keys, values = (
-        attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(-3)
-    )
-    gate = attn.gate(normed).sigmoid() if attn.gate is not None else None
-    return Projected(attn.q_norm(queries), attn.k_norm(keys), values, gate)
+    parts = block.qkv(normed).unflatten(-1, (3, block.num_heads, block.head_dim))
+    queries, keys_values = parts.select(-3, 0), parts.narrow(-3, 1, 2)
+    if block.q_norm:
+        queries = block.q_norm(queries)
+    if block.k_norm:
+        keys, values = keys_values.unbind(-3)
+        keys_values = torch.stack([block.k_norm(keys), values], dim=-3)
+    return Projected(queries, keys_values, block.gate(normed).sigmoid() if block.gate else None)
 
 
-def attend(block: Block, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def attend(block: OpenBlock, queries: Tensor, keys_values: Tensor) -> Tensor:
     """Fused attention of r queries over n keys, streams apart.
 
     Args:
         block: For the scale.
         queries: [s, r, h, d / h].
-        keys: [s, n, h, d / h].
-        values: Likewise.
+        keys_values: [s, n, 2, h, d / h].
 
     Returns:
         Heads merged, [s, r, d].
     """
+    keys, values = keys_values.transpose(1, 3).unbind(2)  # [s, h, n, d / h]
     merged = F.scaled_dot_product_attention(
-        queries.transpose(1, 2),
-        keys.transpose(1, 2),
-        values.transpose(1, 2),
-        scale=attention(block).scale,
+        queries.transpose(1, 2), keys, values, scale=block.scale
     )
     return merged.transpose(1, 2).flatten(-2)
 
 
-def update(block: Block, rows: Tensor, attended: Tensor, gate: Tensor | None) -> Tensor:
+def update(block: OpenBlock, rows: Tensor, attended: Tensor, gate: Tensor | None) -> Tensor:
     """What the block adds to its input rows: ``block(rows) - rows``, [..., d].
 
     Dropout and drop path are left out because a backbone never leaves eval mode.
     """
-    attn = attention(block)
-    attended = attn.norm(attended)
+    attended = _through(block.norm, attended)
     if gate is not None:
         attended = attended * gate
-    first: Tensor = block.ls1(attn.proj(attended))
-    second: Tensor = block.ls2(block.mlp(block.norm2(rows + first)))
-    return first + second
+    first = _through(block.out, attended)
+    return first + _through(block.mlp, rows + first)
+
+
+def _through(parts: Iterable[Rows], rows: Tensor) -> Tensor:
+    for part in parts:
+        rows = part(rows)
+    return rows

@@ -1,0 +1,63 @@
+"""Linear layers that oneDNN multiplies, with weights laid out for it once.
+
+On a CPU torch hands products in single precision to MKL, which reads plain weights and keeps to
+narrow vectors where the processor is not Intel's. oneDNN compiles a kernel for the processor at
+hand and reads weights in a layout of its own, which matters most for the few rows that reuse
+leaves. It is the same product, rounded differently.
+"""
+
+import math
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import register_flop_formula
+
+# A layout made for so many rows is as fast for fewer and for more; one made for 1 is not.
+TYPICAL_ROWS = 32
+
+
+class PackedLinear:
+    """A linear layer in oneDNN's layout, without gradient; its weight is held a second time.
+
+    Args:
+        linear: One that ``packs``.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        weight, bias = linear.weight.detach(), linear.bias
+        self._weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
+        self._bias = None if bias is None else bias.detach()
+        self._product = torch.ops.mkldnn._linear_pointwise.default
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """From [..., inputs] to [..., outputs]."""
+        product: Tensor = self._product(rows, self._weight, self._bias, "none", [], "")
+        return product
+
+
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+def _flops(rows: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    """So that torch's counter sees a packed layer; 1 MAC is 2 of them."""
+    return 2 * math.prod(rows) * weight[0]
+
+
+# Sessions of one backbone share what is packed of it.
+_MADE: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int], PackedLinear]] = WeakKeyDictionary()
+
+
+def pack(linear: nn.Linear) -> PackedLinear | nn.Linear:
+    """The layer in oneDNN's layout, or itself where that is not possible.
+
+    It is possible in single precision, on a CPU, if torch was built with oneDNN. A weight that has
+    been written to since is packed anew; of one made under inference mode nobody could tell.
+    """
+    weight = linear.weight
+    single = weight.dtype == torch.float32 and weight.is_cpu and not weight.is_inference()
+    if not (single and torch.backends.mkldnn.is_available()):
+        return linear
+    identity = (weight.data_ptr(), weight._version)
+    made = _MADE.get(linear)
+    if made is None or made[0] != identity:
+        made = _MADE[linear] = (identity, PackedLinear(linear))
+    return made[1]
