@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import register_flop_formula
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 # A layout made for so many rows is as fast for fewer and for more; one made for 1 is not.
 TYPICAL_ROWS = 32
@@ -36,10 +36,15 @@ class PackedLinear:
         return product
 
 
-@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
 def _flops(rows: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-    """So that torch's counter sees a packed layer; 1 MAC is 2 of them."""
+    """For torch's counter, which does not know the operator; 1 MAC is 2 of them."""
     return 2 * math.prod(rows) * weight[0]
+
+
+if torch.backends.mkldnn.is_available():
+    _OPERATOR = torch.ops.mkldnn._linear_pointwise
+    if _OPERATOR not in flop_registry:
+        register_flop_formula(_OPERATOR)(_flops)
 
 
 # Sessions of one backbone share what is packed of it.

@@ -30,13 +30,15 @@ class CompactState(Streams):
 
     Attributes:
         reference: First block's input that the caches were made from, [s, n, d].
-        keys_values: Per block, each [s, n, 2, h, d / h].
+        keys: Per block, each [s, n, h, d / h].
+        values: Likewise.
         sums: Per release site, the updates from there on, each [s, n, d]; site 0 is what the
             whole network adds.
     """
 
     reference: Tensor
-    keys_values: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
     sums: tuple[Tensor, ...]
 
 
@@ -61,7 +63,8 @@ class CompactKV:
         full = fresh_kv_state(backbone, streams)
         return CompactState(
             reference=full.memory,
-            keys_values=full.keys_values,
+            keys=full.keys,
+            values=full.values,
             sums=full.updates if self.nested else full.updates[:1],
         )
 
@@ -86,20 +89,24 @@ class CompactKV:
         for index, block in enumerate(self._opened.blocks(backbone)):
             if index and self.nested:
                 kept = gate.keep(index, active, rows, n)
-                if not kept.all():
-                    gone = rows[~kept]
+                if kept is not None:
+                    leaves, stays = (~kept).nonzero().squeeze(1), kept.nonzero().squeeze(1)
+                    gone = rows[leaves]
                     tail = as_rows(state.sums[index]).index_select(0, gone)
-                    flat_out.index_copy_(0, gone, active[~kept] + tail)
-                    rows, active = rows[kept], active[kept]
+                    flat_out.index_copy_(0, gone, active.index_select(0, leaves) + tail)
+                    rows, active = rows[stays], active.index_select(0, stays)
                     counts = torch.bincount(rows // n, minlength=streams).tolist()
                     mask = torch.zeros_like(mask)
                     as_rows(mask).index_fill_(0, rows, True)
                 masks.append(mask)
                 visited.append((rows, active))
-            active = active + gathered_update(block, active, rows, counts, state.keys_values[index])
+            active = active + gathered_update(
+                block, active, rows, counts, state.keys[index], state.values[index]
+            )
         flat_out.index_copy_(0, rows, active)
         for total, (places, inputs) in zip(state.sums, visited, strict=True):
-            as_rows(total).index_copy_(0, places, flat_out.index_select(0, places) - inputs)
+            left = active if places is rows else flat_out.index_select(0, places)
+            as_rows(total).index_copy_(0, places, left - inputs)
         if not self.nested:
             masks = masks * backbone.depth
         return out, state, torch.stack(masks, dim=1)

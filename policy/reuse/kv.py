@@ -29,13 +29,15 @@ class KVState(Streams):
 
     Attributes:
         reference: Block inputs that the caches were made from, each [s, n, d].
-        keys_values: Each [s, n, 2, h, d / h].
+        keys: Each [s, n, h, d / h].
+        values: Likewise.
         updates: What each block added to its input, each [s, n, d].
         memory: What all blocks together added, [s, n, d].
     """
 
     reference: tuple[Tensor, ...]
-    keys_values: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
     updates: tuple[Tensor, ...]
     memory: Tensor
 
@@ -46,10 +48,11 @@ def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
     shape = (streams, backbone.num_tokens, backbone.dim)
     depth = range(backbone.depth)
     attentions = [attention(block) for block in backbone.blocks]
-    heads = [(*shape[:2], 2, attn.num_heads, attn.head_dim) for attn in attentions]
+    heads = [(*shape[:2], attn.num_heads, attn.head_dim) for attn in attentions]
     return KVState(
         reference=tuple(like.new_zeros(shape) for _ in depth),
-        keys_values=tuple(like.new_zeros(head) for head in heads),
+        keys=tuple(like.new_zeros(head) for head in heads),
+        values=tuple(like.new_zeros(head) for head in heads),
         updates=tuple(like.new_zeros(shape) for _ in depth),
         memory=like.new_zeros(shape),
     )
@@ -81,21 +84,24 @@ class MaskedKV:
     ) -> tuple[Tensor, KVState, Tensor]:
         """One frame; see ``Mechanism.step``. The state given is left as it was."""
         x = tokens
-        masks, references, all_keys_values, updates = [], [], [], []
+        masks, references, all_keys, all_values, updates = [], [], [], [], []
         for index, block in enumerate(self._opened.blocks(backbone)):
             mask = gate.mask(index, x, state.reference[index], state.memory)
             new = project(block, x)
-            keys_values = _mix(mask, new.keys_values, state.keys_values[index])
-            attended = attend(block, new.queries, keys_values)
+            keys = _mix(mask, new.keys, state.keys[index])
+            values = _mix(mask, new.values, state.values[index])
+            attended = attend(block, new.queries, keys, values)
             change = _mix(mask, update(block, x, attended, new.gate), state.updates[index])
             references.append(_mix(mask.detach() > 0.5, x.detach(), state.reference[index]))
             masks.append(mask)
-            all_keys_values.append(keys_values)
+            all_keys.append(keys)
+            all_values.append(values)
             updates.append(change)
             x = x + change
         after = KVState(
             reference=tuple(references),
-            keys_values=tuple(all_keys_values),
+            keys=tuple(all_keys),
+            values=tuple(all_values),
             updates=tuple(updates),
             memory=x.detach() - tokens,
         )
@@ -135,7 +141,8 @@ class GatheredKV:
             rows = mask.flatten().nonzero().squeeze(1)
             inputs = as_rows(x).index_select(0, rows)
             counts = mask.sum(1).tolist()
-            change = gathered_update(block, inputs, rows, counts, state.keys_values[index])
+            keys, values = state.keys[index], state.values[index]
+            change = gathered_update(block, inputs, rows, counts, keys, values)
             as_rows(state.updates[index]).index_copy_(0, rows, change)
             as_rows(state.reference[index]).index_copy_(0, rows, inputs)
             x = x + state.updates[index]
@@ -144,16 +151,22 @@ class GatheredKV:
 
 
 def gathered_update(
-    block: OpenBlock, inputs: Tensor, rows: Tensor, counts: list[int], keys_values: Tensor
+    block: OpenBlock,
+    inputs: Tensor,
+    rows: Tensor,
+    counts: list[int],
+    keys: Tensor,
+    values: Tensor,
 ) -> Tensor:
     """What a block adds to the selected rows, whose keys and values enter the caches first.
 
     Args:
-        block: A timm block.
+        block: Of the backbone.
         inputs: The selected rows of all streams, [r, d].
         rows: Their places in the flattened [s · n] list, ascending, int64 [r].
         counts: Selected rows per stream; they add up to r.
-        keys_values: Cache [s, n, 2, h, d / h], written in place.
+        keys: Cache [s, n, h, d / h], written in place.
+        values: Likewise.
 
     Returns:
         [r, d].
@@ -162,9 +175,10 @@ def gathered_update(
         return inputs
     new = project(block, inputs)
     # Under autocast rows come in half precision, and a cache is written in its own.
-    as_rows(keys_values).index_copy_(0, rows, new.keys_values.to(keys_values.dtype))
+    as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
+    as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
     attended = [
-        attend(block, queries.unsqueeze(0), keys_values[stream, None]).squeeze(0)
+        attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
         for stream, queries in enumerate(new.queries.split(counts))
         if len(queries)
     ]

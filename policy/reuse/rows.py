@@ -25,34 +25,32 @@ class Opened:
 
     def __init__(self, packed: bool) -> None:
         self._packed = packed
-        self._blocks: dict[bool, list[OpenBlock]] = {}
+        self._key: tuple[bool, torch.device, torch.dtype] | None = None
+        self._blocks: list[OpenBlock] = []
 
     def fresh(self) -> None:
         """Open them anew for the next frame: streams begin, and weights may be others."""
-        self._blocks.clear()
+        self._key = None
 
     def blocks(self, backbone: Backbone) -> list[OpenBlock]:
         """In order."""
         # Autocast does not know packed layers, and would leave them in single precision.
         packed = self._packed and not torch.is_autocast_enabled("cpu")
-        if packed not in self._blocks:
+        key = (packed, backbone.mean.device, backbone.mean.dtype)
+        if key != self._key:
             linear = pack if packed else None
-            self._blocks[packed] = [open_block(block, linear) for block in backbone.blocks]
-        return self._blocks[packed]
+            self._blocks = [open_block(block, linear) for block in backbone.blocks]
+            self._key = key
+        return self._blocks
 
 
 @dataclass(frozen=True)
 class Projected:
-    """Rows after the qkv projection.
-
-    Attributes:
-        queries: [..., h, d / h].
-        keys_values: [..., 2, h, d / h].
-        gate: [..., d] or None.
-    """
+    """Rows after the qkv projection; each [..., h, d / h], ``gate`` [..., d] or None."""
 
     queries: Tensor
-    keys_values: Tensor
+    keys: Tensor
+    values: Tensor
     gate: Tensor | None
 
 
@@ -67,30 +65,30 @@ def as_rows(tokens: Tensor) -> Tensor:
 def project(block: OpenBlock, rows: Tensor) -> Projected:
     """From a block's input rows [..., d] to queries, keys and values."""
     normed = block.norm1(rows)
-    parts = block.qkv(normed).unflatten(-1, (3, block.num_heads, block.head_dim))
-    queries, keys_values = parts.select(-3, 0), parts.narrow(-3, 1, 2)
+    queries, keys, values = (
+        block.qkv(normed).unflatten(-1, (3, block.num_heads, block.head_dim)).unbind(-3)
+    )
     if block.q_norm:
         queries = block.q_norm(queries)
     if block.k_norm:
-        keys, values = keys_values.unbind(-3)
-        keys_values = torch.stack([block.k_norm(keys), values], dim=-3)
-    return Projected(queries, keys_values, block.gate(normed).sigmoid() if block.gate else None)
+        keys = block.k_norm(keys)
+    return Projected(queries, keys, values, block.gate(normed).sigmoid() if block.gate else None)
 
 
-def attend(block: OpenBlock, queries: Tensor, keys_values: Tensor) -> Tensor:
+def attend(block: OpenBlock, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Fused attention of r queries over n keys, streams apart.
 
     Args:
         block: For the scale.
         queries: [s, r, h, d / h].
-        keys_values: [s, n, 2, h, d / h].
+        keys: [s, n, h, d / h].
+        values: Likewise.
 
     Returns:
         Heads merged, [s, r, d].
     """
-    keys, values = keys_values.transpose(1, 3).unbind(2)  # [s, h, n, d / h]
     merged = F.scaled_dot_product_attention(
-        queries.transpose(1, 2), keys, values, scale=block.scale
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), scale=block.scale
     )
     return merged.transpose(1, 2).flatten(-2)
 
