@@ -13,6 +13,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from backbones.coverage import attention
+from backbones.packed import PackedLinear
 
 Rows = Callable[[Tensor], Tensor]
 """A function of each row [..., d] alone."""
@@ -60,7 +61,9 @@ def open_block(block: Block, linear: Callable[[nn.Linear], Rows] | None = None) 
     def parts(*modules: nn.Module | None) -> tuple[Rows, ...]:
         found: list[Rows] = []
         for module in modules:
-            if linear and type(module) is nn.Linear:
+            if type(module) is nn.GELU and found and isinstance(found[-1], PackedLinear):
+                found[-1] = found[-1].then_gelu(module)
+            elif linear and type(module) is nn.Linear:
                 found.append(linear(module))
             elif module is not None and type(module) not in (nn.Identity, nn.Dropout):
                 found.append(module)

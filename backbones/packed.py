@@ -6,6 +6,7 @@ hand and reads weights in a layout of its own, which matters most for the few ro
 leaves. It is the same product, rounded differently.
 """
 
+import copy
 import math
 from weakref import WeakKeyDictionary
 
@@ -21,18 +22,28 @@ class PackedLinear:
     """A linear layer in oneDNN's layout, without gradient; its weight is held a second time.
 
     Args:
-        linear: One that ``packs``.
+        linear: In single precision, on a CPU.
+
+    Attributes:
+        then: "none", or what follows in the same pass: "gelu", exactly or by "tanh".
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         weight, bias = linear.weight.detach(), linear.bias
         self._weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
         self._bias = None if bias is None else bias.detach()
+        self._then: tuple[str, list[float], str] = ("none", [], "")
         self._product = torch.ops.mkldnn._linear_pointwise.default
+
+    def then_gelu(self, gelu: nn.GELU) -> "PackedLinear":
+        """The same layer followed by GELU in one pass."""
+        fused = copy.copy(self)
+        fused._then = ("gelu", [], gelu.approximate)
+        return fused
 
     def __call__(self, rows: Tensor) -> Tensor:
         """From [..., inputs] to [..., outputs]."""
-        product: Tensor = self._product(rows, self._weight, self._bias, "none", [], "")
+        product: Tensor = self._product(rows, self._weight, self._bias, *self._then)
         return product
 
 
