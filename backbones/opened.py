@@ -7,8 +7,10 @@ nothing in eval mode is left out, since on few rows a call costs as much as its 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from timm.layers import Mlp
+import torch
+from timm.layers import LayerNorm, Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -65,6 +67,8 @@ def open_block(block: Block, linear: Callable[[nn.Linear], Rows] | None = None) 
                 found[-1] = found[-1].then_gelu(module)
             elif linear and type(module) is nn.Linear:
                 found.append(linear(module))
+            elif type(module) is LayerNorm and not module._fast_norm:
+                found.append(_layer_norm(module))
             elif module is not None and type(module) not in (nn.Identity, nn.Dropout):
                 found.append(module)
         return tuple(found)
@@ -75,7 +79,7 @@ def open_block(block: Block, linear: Callable[[nn.Linear], Rows] | None = None) 
     attn, mlp = attention(block), block.mlp
     inner = (mlp.fc1, mlp.act, mlp.norm, mlp.fc2) if type(mlp) is Mlp else (mlp,)
     return OpenBlock(
-        norm1=block.norm1,
+        norm1=part(block.norm1) or block.norm1,
         qkv=linear(attn.qkv) if linear else attn.qkv,
         q_norm=part(attn.q_norm),
         k_norm=part(attn.k_norm),
@@ -86,4 +90,12 @@ def open_block(block: Block, linear: Callable[[nn.Linear], Rows] | None = None) 
         num_heads=attn.num_heads,
         head_dim=attn.head_dim,
         scale=float(attn.scale),
+    )
+
+
+def _layer_norm(norm: LayerNorm) -> Rows:
+    """What the module calls in the end; on few rows the calls between take longer than it."""
+    shape, eps = norm.normalized_shape, norm.eps
+    return partial(
+        torch.layer_norm, normalized_shape=shape, weight=norm.weight, bias=norm.bias, eps=eps
     )
