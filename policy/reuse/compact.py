@@ -47,20 +47,22 @@ class CompactKV:
 
     Args:
         masks: Shared or nested.
+        cache_dtype: Of cached keys and values; None for that of the weights.
     """
 
     name = "kv"
 
-    def __init__(self, masks: Masks) -> None:
+    def __init__(self, masks: Masks, cache_dtype: torch.dtype | None = None) -> None:
         if masks is Masks.PER_BLOCK:
             raise ValueError("masks decided per block are not nested: use GatheredKV")
         self.nested = masks is Masks.NESTED
+        self._cache_dtype = cache_dtype
         self._opened = Opened(packed=True)
 
     def fresh(self, backbone: Backbone, streams: int) -> CompactState:
         """Empty caches."""
         self._opened.fresh()
-        full = fresh_kv_state(backbone, streams)
+        full = fresh_kv_state(backbone, streams, self._cache_dtype)
         return CompactState(
             reference=full.memory,
             keys=full.keys,

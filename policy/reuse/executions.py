@@ -2,6 +2,9 @@
 
 from typing import Any, Literal, get_args
 
+import torch
+
+from datamodules.errors import RegateError
 from policy.gates.base import Masks
 from policy.reuse.base import Mechanism
 from policy.reuse.compact import CompactKV
@@ -11,12 +14,20 @@ from policy.reuse.kv import GatheredKV, MaskedKV
 Execution = Literal["auto", "masked", "gathered", "compact", "dry"]
 
 
-def mechanism(masks: Masks, execution: Execution) -> Mechanism[Any]:
+# Of cached keys and values, instead of the weights' own.
+CACHE_DTYPES = (torch.float16, torch.bfloat16)
+
+
+def mechanism(
+    masks: Masks, execution: Execution, cache_dtype: torch.dtype | None = None
+) -> Mechanism[Any]:
     """The ``kv`` mechanism in the execution asked for; "auto" is the fastest that fits the masks.
 
     Raises:
-        ValueError: If there is no such execution, or it does not fit the masks.
+        RegateError: If keys and values cannot be cached in ``cache_dtype``.
+        ValueError: If there is no such execution, or it does not fit the masks or the cache.
     """
+    _check_cache(execution, cache_dtype)
     if execution not in get_args(Execution):
         raise ValueError(f"execution must be one of {get_args(Execution)}, got {execution!r}")
     if execution == "masked":
@@ -26,5 +37,17 @@ def mechanism(masks: Masks, execution: Execution) -> Mechanism[Any]:
             raise ValueError(f"only a shared mask can be followed dry, not a {masks} one")
         return DryKV()
     if execution == "gathered" or (execution == "auto" and masks is Masks.PER_BLOCK):
-        return GatheredKV()
-    return CompactKV(masks)
+        return GatheredKV(cache_dtype)
+    return CompactKV(masks, cache_dtype=cache_dtype)
+
+
+def _check_cache(execution: Execution, cache_dtype: torch.dtype | None) -> None:
+    if cache_dtype is None:
+        return
+    if cache_dtype not in CACHE_DTYPES:
+        raise RegateError(
+            f"keys and values can be cached in torch.float16 or torch.bfloat16, not in "
+            f"{cache_dtype}: give one of them, or None for the weights' own dtype"
+        )
+    if execution in ("masked", "dry"):
+        raise ValueError(f"execution {execution!r} keeps no cache in {cache_dtype}")

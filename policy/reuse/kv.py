@@ -42,8 +42,16 @@ class KVState(Streams):
     memory: Tensor
 
 
-def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
-    """Zeros; what is in it is never read, because a stream's first frame is dense."""
+def fresh_kv_state(
+    backbone: Backbone, streams: int, cache_dtype: torch.dtype | None = None
+) -> KVState:
+    """Zeros; what is in it is never read, because a stream's first frame is dense.
+
+    Args:
+        backbone: For shapes.
+        streams: s.
+        cache_dtype: Of keys and values; None for that of the weights.
+    """
     like = backbone.mean
     shape = (streams, backbone.num_tokens, backbone.dim)
     depth = range(backbone.depth)
@@ -51,8 +59,8 @@ def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
     heads = [(*shape[:2], attn.num_heads, attn.head_dim) for attn in attentions]
     return KVState(
         reference=tuple(like.new_zeros(shape) for _ in depth),
-        keys=tuple(like.new_zeros(head) for head in heads),
-        values=tuple(like.new_zeros(head) for head in heads),
+        keys=tuple(like.new_zeros(head, dtype=cache_dtype) for head in heads),
+        values=tuple(like.new_zeros(head, dtype=cache_dtype) for head in heads),
         updates=tuple(like.new_zeros(shape) for _ in depth),
         memory=like.new_zeros(shape),
     )
@@ -113,17 +121,21 @@ class GatheredKV:
 
     Rows of all streams share each matrix product; attention runs per stream, so that no stream
     pays for another's rows. Caches are written in place.
+
+    Args:
+        cache_dtype: Of cached keys and values; None for that of the weights.
     """
 
     name = "kv"
 
-    def __init__(self) -> None:
+    def __init__(self, cache_dtype: torch.dtype | None = None) -> None:
+        self._cache_dtype = cache_dtype
         self._opened = Opened(packed=True)
 
     def fresh(self, backbone: Backbone, streams: int) -> KVState:
         """Empty caches."""
         self._opened.fresh()
-        return fresh_kv_state(backbone, streams)
+        return fresh_kv_state(backbone, streams, self._cache_dtype)
 
     def known(self, state: KVState) -> tuple[Tensor, Tensor]:
         """See ``Mechanism.known``."""
@@ -174,7 +186,7 @@ def gathered_update(
     if not len(rows):  # a model without prefix tokens, on a frame that recomputes nothing
         return inputs
     new = project(block, inputs)
-    # Under autocast rows come in half precision, and a cache is written in its own.
+    # A cache is written in its own precision: it may be half, and so may rows under autocast.
     as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
     as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
     attended = [

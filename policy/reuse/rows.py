@@ -81,12 +81,13 @@ def attend(block: OpenBlock, queries: Tensor, keys: Tensor, values: Tensor) -> T
     Args:
         block: For the scale.
         queries: [s, r, h, d / h].
-        keys: [s, n, h, d / h].
+        keys: [s, n, h, d / h]; in half precision they are widened first.
         values: Likewise.
 
     Returns:
         Heads merged, [s, r, d].
     """
+    keys, values = keys.to(queries.dtype), values.to(queries.dtype)
     merged = F.scaled_dot_product_attention(
         queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), scale=block.scale
     )
