@@ -189,13 +189,25 @@ def gathered_update(
     # A cache is written in its own precision: it may be half, and so may rows under autocast.
     as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
     as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
-    attended = [
-        attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
-        for stream, queries in enumerate(new.queries.split(counts))
-        if len(queries)
-    ]
-    merged = attended[0] if len(attended) == 1 else torch.cat(attended)
-    return update(block, inputs, merged, new.gate).to(inputs.dtype)
+    attended = _attend_apart(block, new.queries, counts, keys, values)
+    return update(block, inputs, attended, new.gate).to(inputs.dtype)
+
+
+def _attend_apart(
+    block: OpenBlock, queries: Tensor, counts: list[int], keys: Tensor, values: Tensor
+) -> Tensor:
+    """Attention of rows [r, h, d / h] over the caches of their own streams, [r, d]."""
+    if len(set(counts)) == 1:
+        each = queries.unflatten(0, (len(counts), -1))
+        return attend(block, each, keys, values).flatten(0, 1)
+    # Padding to the longest would compute twice as much, and nested tensors take ten times as long.
+    return torch.cat(
+        [
+            attend(block, rows.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
+            for stream, rows in enumerate(queries.split(counts))
+            if len(rows)
+        ]
+    )
 
 
 def _mix(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
