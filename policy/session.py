@@ -59,6 +59,9 @@ class ReuseSession:
             anything.
         relaxation: In training, how decisions let gradients through; needs "masked".
         seed: Of random policies.
+        cache_dtype: Of cached keys and values: torch.float16 or torch.bfloat16 for about half of
+            the state. References and updates keep the weights' dtype, as they add up over blocks.
+            bfloat16 is rounder and never overflows. None for the weights' dtype.
         guard: What else is watched over, so that a stream stays right for however long it runs.
             None trusts the gate alone, as training and comparison do.
         hard: Keep every frame after a stream's first within the budget, everything counted,
@@ -67,7 +70,8 @@ class ReuseSession:
 
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
-            without calibration or, when hard, without scores; if the guard's cap leaves no room.
+            without calibration or, when hard, without scores; if the guard's cap leaves no room;
+            if keys and values cannot be cached in ``cache_dtype``.
         ValueError: If the execution does not fit the gate, or a hard budget is to be relaxed.
     """
 
@@ -79,6 +83,7 @@ class ReuseSession:
         execution: Execution = "auto",
         relaxation: Relaxation | None = None,
         seed: int = 0,
+        cache_dtype: torch.dtype | None = None,
         guard: Guard | None = None,
         hard: bool = False,
     ) -> None:
@@ -98,7 +103,7 @@ class ReuseSession:
         self.knob: float | Tensor = gate.knob
         self.pace: float | Tensor = 1.0
         self._trains = execution == "masked"
-        self._mechanism = mechanism(gate.masks, execution)
+        self._mechanism = mechanism(gate.masks, execution, cache_dtype)
         self._watch = Watch(guard or OFF, backbone, self.macs)
         self._budget: float | None = None
         self._hard = False

@@ -10,9 +10,12 @@ from policy.bench.rows import BenchRow
 from policy.compare.figure_style import FAINT, INK, LEARNED
 
 LOOKS = {
+    "dense packed": (INK, "P"),
     "everything": (INK, "D"),
     "shared": ("#3f6f9f", "o"),
     "per block": ("#a98b55", "^"),
+    "ragged": ("#7d6b91", "v"),
+    "one by one": ("#9aa3a8", "x"),
     "learned": (LEARNED[0], "s"),
 }
 
@@ -32,7 +35,9 @@ def draw_bench(rows: Sequence[BenchRow], floors: Floors, title: str) -> Figure:
     _floor(panel, dense.operations_floor_ms or 0.0, floors.bytes_ms, dense.ms_p50)
     panel.plot(1, 1, "*", color=INK, markersize=11, ls="", label="dense", zorder=4)
     for name, (colour, marker) in LOOKS.items():
-        _variant(panel, [row for row in rows if row.variant == name], colour, marker)
+        drawn = [row for row in rows if row.variant == name]
+        if drawn:
+            _variant(panel, drawn, colour, marker)
     panel.set_xlim(0, 1.05)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("MACs of the backbone ÷ dense", fontsize=9, color=INK)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import torch
+from torch import nn
 
+from backbones.packed import pack
 from backbones.vit import Backbone
-from policy.device import timed
+from policy.bench.clock import Clock, milliseconds
 
 # Sides of a square product that keeps all units busy for some milliseconds.
 GEMM_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -23,7 +25,8 @@ class Floors:
     """The machine's rates and what a model asks of them.
 
     Attributes:
-        macs_per_s: Of a large square matrix product, median over the rounds.
+        macs_per_s: Of a large square matrix product, by torch's own or by a packed layer,
+            whichever is faster; median over the rounds.
         bytes_per_s: Read by a matrix-vector product of a matrix that no cache holds, likewise.
         weight_bytes: All weights of the backbone, which every frame reads once.
     """
@@ -48,9 +51,11 @@ class FloorMeter:
 
     Args:
         backbone: On its device, in the dtype it is timed in.
+        clock: By which.
     """
 
     backbone: Backbone
+    clock: Clock = "wall"
     _macs_per_s: list[float] = field(default_factory=list)
     _bytes_per_s: list[float] = field(default_factory=list)
 
@@ -59,14 +64,21 @@ class FloorMeter:
         like = self.backbone.mean
         side = GEMM_SIDE.get(like.device.type, GEMM_SIDE["cuda"])
         self._square = like.new_ones(side, side)
+        self._layer = pack(nn.Linear(side, side, bias=False, device=like.device, dtype=like.dtype))
         self._large = like.new_ones(READ_SHAPE)
         self._vector = like.new_ones(READ_SHAPE[1])
 
+    @torch.no_grad()
     def measure(self) -> None:
         """Take one sample of each; the faster of two runs, of which the first warms up."""
         device = self.backbone.mean.device
-        gemm = min(timed(device, torch.mm, self._square, self._square)[1] for _ in range(2))
-        read = min(timed(device, torch.mv, self._large, self._vector)[1] for _ in range(2))
+        clock, square = self.clock, self._square
+        plain = min(milliseconds(clock, device, torch.mm, square, square) for _ in range(2))
+        layer = min(milliseconds(clock, device, self._layer, square) for _ in range(2))
+        gemm = min(plain, layer)
+        read = min(
+            milliseconds(clock, device, torch.mv, self._large, self._vector) for _ in range(2)
+        )
         self._macs_per_s.append(1000 * len(self._square) ** 3 / gemm)
         self._bytes_per_s.append(1000 * self._large.nbytes / read)
 

@@ -1,10 +1,11 @@
 """``regate bench``: how much of the saved MACs becomes saved time on this machine."""
 
 import json as json_format
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,17 +15,18 @@ from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.atomic import check_writable
+from policy.bench.clock import Clock, milliseconds
 from policy.bench.figure import draw_bench
 from policy.bench.floors import FloorMeter, Floors
 from policy.bench.memory import peak_bytes
 from policy.bench.rows import BenchRow, Samples, bench_rows
 from policy.bench.table import print_rows
-from policy.bench.variants import variants
+from policy.bench.variants import Variant, variants
 from policy.compare.figure import png
 from policy.compare.table import terminal
 from policy.compare.writing import replace_file
 from policy.cost import BackboneMacs
-from policy.device import machine, open_device, timed
+from policy.device import machine, open_device
 from policy.progress import progress
 from policy.provenance import command, commit
 
@@ -42,6 +44,8 @@ def bench(
     frames: int = 4,
     json: str | None = None,
     device: str = "cpu",
+    clock: Clock = "wall",
+    cache_dtype: Literal["float16", "bfloat16"] | None = None,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
 ) -> list[BenchRow]:
     """Time sessions beside the dense model with fused attention and the floors of the machine.
@@ -58,7 +62,8 @@ def bench(
         fractions: Shares of the patches that are computed, in (0, 1]; 0.5,0.25,0.1 by default. At
             each a session with one mask for all blocks, one with a mask per block, an untrained
             learned gate, and that gate's decisions alone.
-        streams: Passed in lock-step, the dense model's in one batch.
+        streams: Passed in lock-step, the dense model's in one batch. More than one are also timed
+            with shares that differ from stream to stream, in one session and one by one.
         threads: Of the CPU; torch's own choice by default.
         rounds: Of which medians are taken. In each, every variant passes the same frames, and its
             time is held against the dense model's in that round.
@@ -66,6 +71,9 @@ def bench(
         json: Write the rows, and what they depend on, to this .json file, and the figure of time
             against MACs to the .png beside it.
         device: cpu, cuda, cuda:1, ...
+        clock: "wall", or "processor" for the time that this process has spent on all its threads:
+            give it --threads 1 on a machine that others use.
+        cache_dtype: Of the keys and values that sessions cache; the weights' by default.
         preprocessing: What happens to an image first; of it only image_size changes the time.
 
     Raises:
@@ -77,8 +85,12 @@ def bench(
     where = open_device(device)
     backbone = load_backbone(model, weights, preprocessing=preprocessing).to(where)
     with _threads(threads):
-        samples, floors = _measure(backbone, shares, streams, rounds, frames)
+        first, draw = _noise(backbone, streams)
+        dtype = None if cache_dtype is None else getattr(torch, cache_dtype)
+        timed = list(variants(backbone, shares, first, dtype))
+        samples, floors = _measure(timed, FloorMeter(backbone, clock), draw, rounds, frames)
         meta = _meta(backbone, weights, streams, rounds, frames, floors)
+        meta |= {"clock": clock, "cache_dtype": cache_dtype}
     rows = bench_rows(samples, streams, floors)
     title = _title(meta)
     print_rows(rows, title, terminal())
@@ -93,50 +105,54 @@ def bench(
 
 
 def _measure(
-    backbone: Backbone, fractions: Sequence[float], streams: int, rounds: int, frames: int
+    timed: Sequence[Variant],
+    meter: FloorMeter,
+    draw: Callable[[], Tensor],
+    rounds: int,
+    frames: int,
 ) -> tuple[list[Samples], Floors]:
-    device = backbone.mean.device
-    noise = torch.Generator().manual_seed(0)
-    meter = FloorMeter(backbone)
-    samples = [
-        Samples(variant, [], [])
-        for variant in variants(backbone, fractions, _noise(backbone, streams, noise))
-    ]
+    samples = [Samples(variant, [], []) for variant in timed]
     with progress() as bar:
         task = bar.add_task("rounds", total=(rounds + 1) * len(samples))
         for index in range(rounds + 1):
-            shown = [_noise(backbone, streams, noise) for _ in range(frames)]
+            shown = [draw() for _ in range(frames)]
             for its in samples:
-                taken = _steps(its, shown)
+                taken = _steps(its, shown, meter.clock)
                 if index:  # the first round warms up
                     its.rounds.append(taken)
                 bar.advance(task)
             meter.measure()
-    last = _noise(backbone, streams, noise)
+    last = draw()
     for place, its in enumerate(samples):
         its.variant.prepare(last)
         # What the step replaces must outlive it, or the count would begin with what is freed.
         kept = its.variant.held()
-        samples[place] = replace(its, peak_bytes=peak_bytes(device, its.variant.step, last))
+        peak = peak_bytes(last.device, its.variant.step, last)
+        samples[place] = replace(its, peak_bytes=peak)
         del kept
     return samples, meter.floors()
 
 
-def _steps(its: Samples, shown: Sequence[Tensor]) -> list[float]:
+def _steps(its: Samples, shown: Sequence[Tensor], clock: Clock) -> list[float]:
     """Milliseconds of each frame of a round."""
     taken = []
     for frames in shown:
         its.variant.prepare(frames)
-        _, milliseconds = timed(frames.device, its.variant.step, frames)
-        taken.append(milliseconds)
+        taken.append(milliseconds(clock, frames.device, its.variant.step, frames))
         its.macs.append(its.variant.macs())
     return taken
 
 
-def _noise(backbone: Backbone, streams: int, generator: torch.Generator) -> Tensor:
-    """A frame of each stream, of which every patch differs from the frame before."""
+def _noise(backbone: Backbone, streams: int) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Frames of each stream of which every patch differs from the one before: first and next."""
+    generator = torch.Generator().manual_seed(0)
     shape = (streams, backbone.in_chans, *backbone.image_size)
-    return backbone.normalize(torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator))
+
+    def draw() -> Tensor:
+        noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return backbone.normalize(noise)
+
+    return draw(), draw
 
 
 def _check(fractions: Sequence[float], **counts: int | None) -> None:

@@ -14,7 +14,7 @@ from policy.gates.learned import LearnedGate
 from policy.records import FrameResult
 from policy.reuse.base import FrameGate
 from policy.reuse.compact import CompactState
-from policy.reuse.rows import as_rows
+from policy.reuse.rows import Opened, as_rows, attend, project, update
 from policy.session import ReuseSession
 from policy.signals import log_drift
 
@@ -72,6 +72,26 @@ class Dense(Variant):
         return self._macs
 
 
+class DensePacked(Dense):
+    """The dense model with the linear layers that sessions run: what is left is owed to reuse."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.name = "dense packed"
+        self._opened = Opened(packed=True)
+
+    @torch.no_grad()
+    def step(self, frames: Tensor) -> Tensor:
+        """Logits [s, k]."""
+        tokens = self._backbone.embed(frames)
+        for block in self._opened.blocks(self._backbone):
+            new = project(block, tokens)
+            attended = attend(block, new.queries, new.keys, new.values)
+            tokens = tokens + update(block, tokens, attended, new.gate)
+        logits: Tensor = self._backbone.head(tokens)[0]
+        return logits
+
+
 class Served(Variant):
     """A session, from its second frame on.
 
@@ -108,6 +128,44 @@ class Served(Variant):
         return self.session.state_bytes
 
 
+class OneByOne(Variant):
+    """Streams in sessions of their own, one after the other.
+
+    Args:
+        fraction: Mean of the shares.
+        sessions: One per stream.
+        first: The first frame of each stream, [s, c, h, w].
+    """
+
+    def __init__(self, fraction: float, sessions: Sequence[ReuseSession], first: Tensor) -> None:
+        super().__init__("one by one", fraction)
+        self.sessions = sessions
+        self.results = self.step(first)
+
+    def step(self, frames: Tensor) -> list[FrameResult]:
+        """As ``Served.step``, of each stream."""
+        pairs = zip(self.sessions, frames, strict=True)
+        self.results = [session.step(frame) for session, frame in pairs]
+        return self.results
+
+    def macs(self) -> float:
+        """The backbone's."""
+        counts = [
+            float(session.macs.frame(result.recompute))
+            for session, result in zip(self.sessions, self.results, strict=True)
+        ]
+        return sum(counts) / len(counts)
+
+    def held(self) -> object:
+        """The sessions' states and outputs too."""
+        return super().held(), [dict(vars(session)) for session in self.sessions]
+
+    @property
+    def state_bytes(self) -> int:
+        """Those of a session."""
+        return self.sessions[0].state_bytes
+
+
 class Learned(Served):
     """An untrained learned gate, whose scores are the threshold's: its networks run and add 0.
 
@@ -115,10 +173,17 @@ class Learned(Served):
     that of the first that is not, so that exactly the asked share is admitted and none released.
     """
 
-    def __init__(self, fraction: float, backbone: Backbone, first: Tensor) -> None:
+    def __init__(
+        self,
+        fraction: float,
+        backbone: Backbone,
+        first: Tensor,
+        cache_dtype: torch.dtype | None = None,
+    ) -> None:
         with torch.random.fork_rng(devices=[]):
             gate = LearnedGate(backbone.dim, backbone.depth).to(backbone.mean.device)
-        super().__init__("learned", fraction, ReuseSession(backbone, gate), first)
+        session = ReuseSession(backbone, gate, cache_dtype=cache_dtype)
+        super().__init__("learned", fraction, session, first)
 
     @torch.no_grad()
     def prepare(self, frames: Tensor) -> None:
@@ -178,23 +243,46 @@ class GateAlone(Variant):
         return gate.mask(0, self._tokens, state.caches.reference, state.caches.sums[0])
 
 
-def variants(backbone: Backbone, fractions: Sequence[float], first: Tensor) -> Iterator[Variant]:
+def variants(
+    backbone: Backbone,
+    fractions: Sequence[float],
+    first: Tensor,
+    cache_dtype: torch.dtype | None = None,
+) -> Iterator[Variant]:
     """All that is timed, the dense model first.
 
     Args:
         backbone: The frozen model.
         fractions: Shares of the patches, in (0, 1].
         first: The first frame of each stream, [s, c, h, w].
+        cache_dtype: Of the sessions.
     """
 
+    def session(gate: Gate) -> ReuseSession:
+        return ReuseSession(backbone, gate, cache_dtype=cache_dtype)
+
     def served(name: str, fraction: float | None, gate: Gate) -> Served:
-        return Served(name, fraction, ReuseSession(backbone, gate), first)
+        return Served(name, fraction, session(gate), first)
 
     yield Dense(backbone)
+    yield DensePacked(backbone)
     yield served("everything", None, AlwaysRecompute())
     for fraction in fractions:
         yield served("shared", fraction, TopRGate(fraction))
         yield served("per block", fraction, TopRGate(fraction, Masks.PER_BLOCK))
-        learned = Learned(fraction, backbone, first)
+        if len(first) > 1:
+            shares = _spread(fraction, len(first))
+            ragged = session(TopRGate(fraction))
+            ragged.knob = shares
+            yield Served("ragged", fraction, ragged, first)
+            alone = [session(TopRGate(float(share))) for share in shares]
+            yield OneByOne(fraction, alone, first)
+        learned = Learned(fraction, backbone, first, cache_dtype)
         yield GateAlone(learned)
         yield learned
+
+
+def _spread(fraction: float, streams: int) -> Tensor:
+    """A share for each stream, as far apart as can be within four fifths of the room, [s]."""
+    room = 0.8 * min(fraction, 1 - fraction)
+    return torch.linspace(fraction - room, fraction + room, streams, dtype=torch.float64)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbones.opened import open_block
 from backbones.vit import Backbone
 from policy.gates.base import BlockView, Masks
 from policy.gates.top_k import TopK
@@ -135,9 +136,9 @@ def _blocks(
     """The last block's output [s, n, d] and the caches; ``CompactKV.step`` for equal counts."""
     inputs = active = tokens[places]  # [s, r, d]
     all_keys, all_values = [], []
-    for block, old_keys, old_values in zip(
-        backbone.blocks, caches.keys, caches.values, strict=True
-    ):
+    # Packed linear layers belong to one kind of processor and do not export.
+    blocks = [open_block(block) for block in backbone.blocks]
+    for block, old_keys, old_values in zip(blocks, caches.keys, caches.values, strict=True):
         new = project(block, active)
         keys = old_keys.index_put(places, new.keys)
         values = old_values.index_put(places, new.values)

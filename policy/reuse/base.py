@@ -53,6 +53,9 @@ class FrameGate:
         self.score: Tensor | None = None
         self._carry: Carry | None = None
         self._mask: Tensor | None = None
+        # Of the rows that ``keep`` is asked about: which are patches, and which the gate may not
+        # release.
+        self._followed = self._spared = torch.empty(0)
 
     def mask(self, block: int, tokens: Tensor, reference: Tensor, memory: Tensor) -> Tensor:
         """Which tokens of a block are recomputed, bool [s, n], or [0, 1] when relaxed.
@@ -105,7 +108,7 @@ class FrameGate:
             self.score = decision.score
         return decision.recompute
 
-    def keep(self, block: int, tokens: Tensor, rows: Tensor, num_tokens: int) -> Tensor:
+    def keep(self, block: int, tokens: Tensor, rows: Tensor, num_tokens: int) -> Tensor | None:
         """Which of the rows still computed go on through a later block of a nested gate.
 
         Args:
@@ -115,25 +118,34 @@ class FrameGate:
             num_tokens: n.
 
         Returns:
-            bool [r].
+            bool [r]; None where all of them do.
         """
-        kept = torch.ones_like(rows, dtype=torch.bool)
         if self.all_overruled or self._carry is None:
-            return kept
-        stream, token = rows // num_tokens, rows % num_tokens
-        patch = (token >= self.prefix).nonzero().squeeze(1)
-        stream, token = stream[patch], token[patch] - self.prefix
-        carry = self._carry
-        if block == 1:  # from all patches to the admitted ones
-            carry = carry.rows(stream * (num_tokens - self.prefix) + token)
-        seen = for_gates(tokens[patch]).unsqueeze(0)
-        decision = self.gate.release(block, seen, carry, None)
-        stays = decision.recompute.squeeze(0) | self.overruled[stream]
-        kept[patch] = stays
+            return None
+        if block == 1:
+            self._follow(rows, num_tokens)
+        seen = for_gates(tokens[self._followed]).unsqueeze(0)
+        decision = self.gate.release(block, seen, self._carry, None)
         self._carry = decision.carry
-        if decision.carry is not None and not stays.all():
+        stays = decision.recompute.squeeze(0) | self._spared
+        if stays.all():
+            return None
+        kept = torch.ones_like(rows, dtype=torch.bool)
+        kept[self._followed] = stays
+        if decision.carry is not None:
             self._carry = decision.carry.rows(stays.nonzero().squeeze(1))
+        self._followed = (kept.cumsum(0) - 1)[self._followed[stays]]
+        self._spared = self._spared[stays]
         return kept
+
+    def _follow(self, rows: Tensor, num_tokens: int) -> None:
+        """From all patches to the admitted ones."""
+        stream, token = rows // num_tokens, rows % num_tokens
+        self._followed = (token >= self.prefix).nonzero().squeeze(1)
+        stream, token = stream[self._followed], token[self._followed] - self.prefix
+        self._spared = self.overruled[stream]
+        assert self._carry is not None
+        self._carry = self._carry.rows(stream * (num_tokens - self.prefix) + token)
 
 
 StateT = TypeVar("StateT", bound=Streams)

@@ -20,7 +20,7 @@ from backbones.vit import Backbone
 from policy.gates.base import Masks
 from policy.reuse.base import FrameGate
 from policy.reuse.kv import fresh_kv_state, gathered_update
-from policy.reuse.rows import as_rows
+from policy.reuse.rows import Opened, as_rows
 from policy.reuse.selection import Select, select
 from policy.state import Streams
 
@@ -49,19 +49,25 @@ class CompactKV:
     Args:
         masks: Shared or nested.
         select: How the gate's answer becomes rows.
+        cache_dtype: Of cached keys and values; None for that of the weights.
     """
 
     name = "kv"
 
-    def __init__(self, masks: Masks, select: Select = select) -> None:
+    def __init__(
+        self, masks: Masks, select: Select = select, cache_dtype: torch.dtype | None = None
+    ) -> None:
         if masks is Masks.PER_BLOCK:
             raise ValueError("masks decided per block are not nested: use GatheredKV")
         self.nested = masks is Masks.NESTED
         self._select = select
+        self._cache_dtype = cache_dtype
+        self._opened = Opened(packed=True)
 
     def fresh(self, backbone: Backbone, streams: int) -> CompactState:
         """Empty caches."""
-        full = fresh_kv_state(backbone, streams)
+        self._opened.fresh()
+        full = fresh_kv_state(backbone, streams, self._cache_dtype)
         return CompactState(
             reference=full.memory,
             keys=full.keys,
@@ -84,14 +90,15 @@ class CompactKV:
         flat_out = as_rows(out)
         masks = [mask]
         visited = [(rows, active)]
-        for index, block in enumerate(backbone.blocks):
+        for index, block in enumerate(self._opened.blocks(backbone)):
             if index and self.nested:
                 kept = gate.keep(index, active, rows, n)
-                if not kept.all():
-                    gone = rows[~kept]
+                if kept is not None:
+                    leaves, stays = (~kept).nonzero().squeeze(1), kept.nonzero().squeeze(1)
+                    gone = rows[leaves]
                     tail = as_rows(state.sums[index]).index_select(0, gone)
-                    flat_out.index_copy_(0, gone, active[~kept] + tail)
-                    rows, active = rows[kept], active[kept]
+                    flat_out.index_copy_(0, gone, active.index_select(0, leaves) + tail)
+                    rows, active = rows[stays], active.index_select(0, stays)
                     counts = torch.bincount(rows // n, minlength=streams).tolist()
                     mask = torch.zeros_like(mask)
                     as_rows(mask).index_fill_(0, rows, True)
@@ -102,7 +109,8 @@ class CompactKV:
             )
         flat_out.index_copy_(0, rows, active)
         for total, (places, inputs) in zip(state.sums, visited, strict=True):
-            as_rows(total).index_copy_(0, places, flat_out.index_select(0, places) - inputs)
+            left = active if places is rows else flat_out.index_select(0, places)
+            as_rows(total).index_copy_(0, places, left - inputs)
         if not self.nested:
             masks = masks * backbone.depth
         return out, state, torch.stack(masks, dim=1)

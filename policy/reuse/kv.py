@@ -13,13 +13,13 @@ mixes (differentiable, for training), ``GatheredKV`` computes the selected rows 
 from dataclasses import dataclass
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from backbones.coverage import attention
+from backbones.opened import OpenBlock
 from backbones.vit import Backbone
 from policy.reuse.base import FrameGate
-from policy.reuse.rows import as_rows, attend, project, update
+from policy.reuse.rows import Opened, as_rows, attend, project, update
 from policy.state import Streams
 
 
@@ -42,8 +42,16 @@ class KVState(Streams):
     memory: Tensor
 
 
-def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
-    """Zeros; what is in it is never read, because a stream's first frame is dense."""
+def fresh_kv_state(
+    backbone: Backbone, streams: int, cache_dtype: torch.dtype | None = None
+) -> KVState:
+    """Zeros; what is in it is never read, because a stream's first frame is dense.
+
+    Args:
+        backbone: For shapes.
+        streams: s.
+        cache_dtype: Of keys and values; None for that of the weights.
+    """
     like = backbone.mean
     shape = (streams, backbone.num_tokens, backbone.dim)
     depth = range(backbone.depth)
@@ -51,8 +59,8 @@ def fresh_kv_state(backbone: Backbone, streams: int) -> KVState:
     heads = [(*shape[:2], attn.num_heads, attn.head_dim) for attn in attentions]
     return KVState(
         reference=tuple(like.new_zeros(shape) for _ in depth),
-        keys=tuple(like.new_zeros(head) for head in heads),
-        values=tuple(like.new_zeros(head) for head in heads),
+        keys=tuple(like.new_zeros(head, dtype=cache_dtype) for head in heads),
+        values=tuple(like.new_zeros(head, dtype=cache_dtype) for head in heads),
         updates=tuple(like.new_zeros(shape) for _ in depth),
         memory=like.new_zeros(shape),
     )
@@ -67,8 +75,12 @@ class MaskedKV:
 
     name = "kv"
 
+    def __init__(self) -> None:
+        self._opened = Opened(packed=False)
+
     def fresh(self, backbone: Backbone, streams: int) -> KVState:
         """Empty caches."""
+        self._opened.fresh()
         return fresh_kv_state(backbone, streams)
 
     def known(self, state: KVState) -> tuple[Tensor, Tensor]:
@@ -81,7 +93,7 @@ class MaskedKV:
         """One frame; see ``Mechanism.step``. The state given is left as it was."""
         x = tokens
         masks, references, all_keys, all_values, updates = [], [], [], [], []
-        for index, block in enumerate(backbone.blocks):
+        for index, block in enumerate(self._opened.blocks(backbone)):
             mask = gate.mask(index, x, state.reference[index], state.memory)
             new = project(block, x)
             keys = _mix(mask, new.keys, state.keys[index])
@@ -109,13 +121,21 @@ class GatheredKV:
 
     Rows of all streams share each matrix product; attention runs per stream, so that no stream
     pays for another's rows. Caches are written in place.
+
+    Args:
+        cache_dtype: Of cached keys and values; None for that of the weights.
     """
 
     name = "kv"
 
+    def __init__(self, cache_dtype: torch.dtype | None = None) -> None:
+        self._cache_dtype = cache_dtype
+        self._opened = Opened(packed=True)
+
     def fresh(self, backbone: Backbone, streams: int) -> KVState:
         """Empty caches."""
-        return fresh_kv_state(backbone, streams)
+        self._opened.fresh()
+        return fresh_kv_state(backbone, streams, self._cache_dtype)
 
     def known(self, state: KVState) -> tuple[Tensor, Tensor]:
         """See ``Mechanism.known``."""
@@ -127,7 +147,7 @@ class GatheredKV:
         """One frame; see ``Mechanism.step``. The state given is written into."""
         x = tokens
         masks = []
-        for index, block in enumerate(backbone.blocks):
+        for index, block in enumerate(self._opened.blocks(backbone)):
             mask = gate.mask(index, x, state.reference[index], state.memory)
             masks.append(mask)
             rows = mask.flatten().nonzero().squeeze(1)
@@ -143,7 +163,7 @@ class GatheredKV:
 
 
 def gathered_update(
-    block: Block,
+    block: OpenBlock,
     inputs: Tensor,
     rows: Tensor,
     counts: list[int],
@@ -153,7 +173,7 @@ def gathered_update(
     """What a block adds to the selected rows, whose keys and values enter the caches first.
 
     Args:
-        block: A timm block.
+        block: Of the backbone.
         inputs: The selected rows of all streams, [r, d].
         rows: Their places in the flattened [s · n] list, ascending, int64 [r].
         counts: Selected rows per stream; they add up to r.
@@ -166,17 +186,28 @@ def gathered_update(
     if not len(rows):  # a model without prefix tokens, on a frame that recomputes nothing
         return inputs
     new = project(block, inputs)
-    # Under autocast rows come in half precision, and a cache is written in its own.
+    # A cache is written in its own precision: it may be half, and so may rows under autocast.
     as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
     as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
-    attended = torch.cat(
+    attended = _attend_apart(block, new.queries, counts, keys, values)
+    return update(block, inputs, attended, new.gate).to(inputs.dtype)
+
+
+def _attend_apart(
+    block: OpenBlock, queries: Tensor, counts: list[int], keys: Tensor, values: Tensor
+) -> Tensor:
+    """Attention of rows [r, h, d / h] over the caches of their own streams, [r, d]."""
+    if len(set(counts)) == 1:
+        each = queries.unflatten(0, (len(counts), -1))
+        return attend(block, each, keys, values).flatten(0, 1)
+    # Padding to the longest would compute twice as much, and nested tensors take ten times as long.
+    return torch.cat(
         [
-            attend(block, queries.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
-            for stream, queries in enumerate(new.queries.split(counts))
-            if len(queries)
+            attend(block, rows.unsqueeze(0), keys[stream, None], values[stream, None]).squeeze(0)
+            for stream, rows in enumerate(queries.split(counts))
+            if len(rows)
         ]
     )
-    return update(block, inputs, attended, new.gate).to(inputs.dtype)
 
 
 def _mix(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -1,16 +1,47 @@
 """One timm block, opened between keys and queries so that both may come from other rows.
 
-These two functions replay ``Block.forward`` through the block's own submodules, each of which is
-called; a copy of the arithmetic that forgot one (LayerScale, qk-norm) would be silently wrong.
+These functions replay ``Block.forward`` through the block's own submodules; see
+``backbones.opened``, which makes sure that none is forgotten.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from backbones.coverage import attention
+from backbones.opened import OpenBlock, Rows, open_block
+from backbones.packed import pack
+from backbones.vit import Backbone
+
+
+class Opened:
+    """The blocks of a session's backbone, opened once and not once per frame.
+
+    Args:
+        packed: Whether linear layers may run in oneDNN's layout, which has no gradient.
+    """
+
+    def __init__(self, packed: bool) -> None:
+        self._packed = packed
+        self._key: tuple[bool, torch.device, torch.dtype] | None = None
+        self._blocks: list[OpenBlock] = []
+
+    def fresh(self) -> None:
+        """Open them anew for the next frame: streams begin, and weights may be others."""
+        self._key = None
+
+    def blocks(self, backbone: Backbone) -> list[OpenBlock]:
+        """In order."""
+        # Autocast does not know packed layers, and would leave them in single precision.
+        packed = self._packed and not torch.is_autocast_enabled("cpu")
+        key = (packed, backbone.mean.device, backbone.mean.dtype)
+        if key != self._key:
+            linear = pack if packed else None
+            self._blocks = [open_block(block, linear) for block in backbone.blocks]
+            self._key = key
+        return self._blocks
 
 
 @dataclass(frozen=True)
@@ -31,47 +62,51 @@ def as_rows(tokens: Tensor) -> Tensor:
     return tokens.view(-1, *tokens.shape[2:])
 
 
-def project(block: Block, rows: Tensor) -> Projected:
+def project(block: OpenBlock, rows: Tensor) -> Projected:
     """From a block's input rows [..., d] to queries, keys and values."""
-    attn = attention(block)
     normed = block.norm1(rows)
     queries, keys, values = (
-        attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(-3)
+        block.qkv(normed).unflatten(-1, (3, block.num_heads, block.head_dim)).unbind(-3)
     )
-    gate = attn.gate(normed).sigmoid() if attn.gate is not None else None
-    return Projected(attn.q_norm(queries), attn.k_norm(keys), values, gate)
+    if block.q_norm:
+        queries = block.q_norm(queries)
+    if block.k_norm:
+        keys = block.k_norm(keys)
+    return Projected(queries, keys, values, block.gate(normed).sigmoid() if block.gate else None)
 
 
-def attend(block: Block, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def attend(block: OpenBlock, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Fused attention of r queries over n keys, streams apart.
 
     Args:
         block: For the scale.
         queries: [s, r, h, d / h].
-        keys: [s, n, h, d / h].
+        keys: [s, n, h, d / h]; in half precision they are widened first.
         values: Likewise.
 
     Returns:
         Heads merged, [s, r, d].
     """
+    keys, values = keys.to(queries.dtype), values.to(queries.dtype)
     merged = F.scaled_dot_product_attention(
-        queries.transpose(1, 2),
-        keys.transpose(1, 2),
-        values.transpose(1, 2),
-        scale=attention(block).scale,
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), scale=block.scale
     )
     return merged.transpose(1, 2).flatten(-2)
 
 
-def update(block: Block, rows: Tensor, attended: Tensor, gate: Tensor | None) -> Tensor:
+def update(block: OpenBlock, rows: Tensor, attended: Tensor, gate: Tensor | None) -> Tensor:
     """What the block adds to its input rows: ``block(rows) - rows``, [..., d].
 
     Dropout and drop path are left out because a backbone never leaves eval mode.
     """
-    attn = attention(block)
-    attended = attn.norm(attended)
+    attended = _through(block.norm, attended)
     if gate is not None:
         attended = attended * gate
-    first: Tensor = block.ls1(attn.proj(attended))
-    second: Tensor = block.ls2(block.mlp(block.norm2(rows + first)))
-    return first + second
+    first = _through(block.out, attended)
+    return first + _through(block.mlp, rows + first)
+
+
+def _through(parts: Iterable[Rows], rows: Tensor) -> Tensor:
+    for part in parts:
+        rows = part(rows)
+    return rows

@@ -10,13 +10,14 @@ from datamodules.errors import RegateError
 from policy.bench.run import bench
 from policy.cli import main
 
-VARIANTS = ["dense", "everything", "shared", "per block", "gate alone", "learned"]
+VARIANTS = ["dense", "dense packed", "everything", "shared", "per block", "ragged", "one by one"]
+VARIANTS += ["gate alone", "learned"]
 
 
 def test_rows_meta_table_and_figure(tmp_path, capfd):
     out = tmp_path / "new" / "bench.json"
     words = ["--model=regate_vit_digits", "--weights=random", "--fractions=0.25", "--streams=2"]
-    words += ["--threads=1", "--rounds=1", "--frames=1", f"--json={out}"]
+    words += ["--threads=1", "--rounds=1", "--frames=1", "--clock=processor", f"--json={out}"]
     before = torch.get_num_threads()
     main(["bench", *words])
 
@@ -25,9 +26,9 @@ def test_rows_meta_table_and_figure(tmp_path, capfd):
     rows = {row["variant"]: row for row in told["rows"]}
     assert list(rows) == VARIANTS
     assert all(row["streams"] == 2 and row["ms_p50"] > 0 for row in rows.values())
-    for name in VARIANTS[2:]:
+    for name in VARIANTS[3:]:
         assert rows[name]["fraction"] == 0.25
-    for name in ("shared", "per block", "learned"):
+    for name in ("shared", "per block", "ragged", "one by one", "learned"):
         row = rows[name]
         assert 0.25 <= row["macs_ratio"] < 0.3
         assert row["efficiency"] == pytest.approx(row["macs_ratio"] / row["time_ratio"])

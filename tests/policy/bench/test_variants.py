@@ -21,10 +21,11 @@ def patches_computed(its, frames):
 
 
 def test_the_dense_model_comes_first_and_each_fraction_has_its_four(backbone, frames):
-    found = [(its.name, its.fraction) for its in variants(backbone, [0.5, 0.1], frames[0])]
+    found = [(its.name, its.fraction) for its in variants(backbone, [0.5, 0.1], frames[0, :1])]
     four = ("shared", "per block", "gate alone", "learned")
     assert found == [
         ("dense", None),
+        ("dense packed", None),
         ("everything", None),
         *((name, fraction) for fraction in (0.5, 0.1) for name in four),
     ]
@@ -50,6 +51,34 @@ def test_everything_equals_the_dense_model_and_counts_as_much(backbone, frames):
     logits = everything.step(frames[1]).logits
     torch.testing.assert_close(logits, dense.step(frames[1]), atol=1e-4, rtol=0)
     assert everything.macs() == dense.macs() == Dense(backbone).macs()
+
+
+def test_the_packed_dense_model_computes_what_the_dense_one_does(backbone, frames):
+    found = by_name(backbone, 0.5, frames[0])
+    packed, dense = found["dense packed"], found["dense"]
+    torch.testing.assert_close(packed.step(frames[1]), dense.step(frames[1]), atol=1e-4, rtol=0)
+    assert packed.macs() == dense.macs()
+
+
+def test_ragged_streams_give_one_by_one_what_they_give_together(backbone, frames):
+    found = by_name(backbone, 0.25, frames[0])
+    together, apart = found["ragged"], found["one by one"]
+    for shown in frames[1:4]:
+        result, results = together.step(shown), apart.step(shown)
+        counts = result.recompute[:, 0].sum(1)
+
+        assert counts[0] < counts[1]
+        for stream, alone in enumerate(results):
+            assert torch.equal(result.recompute[stream], alone.recompute[0])
+            torch.testing.assert_close(result.logits[stream], alone.logits[0], atol=1e-4, rtol=0)
+        assert apart.macs() == pytest.approx(together.macs())
+
+
+def test_sessions_cache_in_the_dtype_asked_for(backbone, frames):
+    found = variants(backbone, [0.25], frames[0], torch.bfloat16)
+    sessions = [its.session for its in found if hasattr(its, "session")]
+    assert len(sessions) == 5
+    assert {session.state.caches.keys[0].dtype for session in sessions} == {torch.bfloat16}
 
 
 def test_a_gate_alone_decides_as_its_session_does_and_leaves_it_as_it_was(backbone, frames):
