@@ -165,7 +165,8 @@ def test_the_values_are_those_of_sessions_driven_by_hand(results, digits):
     assert row["knob"] == pytest.approx(knob)
     assert row["spent"] == pytest.approx(np.mean(spent))
     assert curve["spent"][place] == pytest.approx(np.mean(spent))
-    assert curve["metrics"]["kl"][place] == pytest.approx(np.mean(kl), rel=1e-2)
+    # Streams side by side are rounded differently, which a divergence this small shows.
+    assert curve["metrics"]["kl"][place] == pytest.approx(np.mean(kl), rel=1e-2, abs=1e-7)
 
 
 @pytest.mark.parametrize(
