@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from policy.compare.records import FloatArray
 from policy.compare.results import PlotCurve, Results
+from policy.policies import family
 
 CLOSEST_TICKS = 0.09  # of the axis
 INK, FAINT = "#26323c", "#aab2b9"
@@ -64,13 +65,21 @@ def in_order(results: Results) -> list[PlotCurve]:
 
 
 def looks(curves: Sequence[PlotCurve]) -> dict[str, Look]:
-    """One look per policy; the learned ones take their colours in the order given."""
+    """One look per policy; the learned ones take their colours in the order given.
+
+    A policy and itself with a pace share a colour, and the paced line is dashed.
+    """
     learned = [curve.policy for curve in curves if curve.learned]
+    families = list(dict.fromkeys(family(policy) for policy in learned))
     found = {}
     for curve in curves:
         if curve.learned:
-            colour = LEARNED[learned.index(curve.policy) % len(LEARNED)]
-            found[curve.policy] = Look(colour, "o", width=2.4, size=5, zorder=5)
+            base = family(curve.policy)
+            colour = LEARNED[families.index(base) % len(LEARNED)]
+            paced = base != curve.policy and base in learned
+            found[curve.policy] = Look(
+                colour, "o", width=2.4, size=5, dashed=paced, hollow=paced, zorder=5
+            )
         else:
             per_block = curve.policy.endswith(PER_BLOCK)
             colour, marker = FAMILIES.get(curve.policy.removesuffix(PER_BLOCK), OTHER_FAMILY)
