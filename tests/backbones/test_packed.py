@@ -64,6 +64,15 @@ def test_what_cannot_be_packed_stays_as_it_is():
     assert pack(uncounted) is uncounted
 
 
+@needs_onednn
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_nothing_is_packed_where_onednn_is_switched_off():
+    linear = nn.Linear(48, 80)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert pack(linear) is linear
+    assert isinstance(pack(linear), PackedLinear)
+
+
 @pytest.mark.parametrize(
     "name", ["vit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_base_patch16_siglip_224"]
 )
