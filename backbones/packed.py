@@ -64,7 +64,7 @@ def may_pack() -> bool:
 
 
 # Sessions of one backbone share what is packed of it.
-_MADE: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int], PackedLinear]] = WeakKeyDictionary()
+_MADE: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int, int], PackedLinear]] = WeakKeyDictionary()
 
 
 def pack(linear: nn.Linear) -> PackedLinear | nn.Linear:
@@ -75,11 +75,12 @@ def pack(linear: nn.Linear) -> PackedLinear | nn.Linear:
     packed anew, unless by ``.data``, which nobody counts; nor is there a count of writes to one
     made under inference mode, which stays as it is.
     """
-    weight = linear.weight
+    weight, bias = linear.weight, linear.bias
     single = weight.dtype == torch.float32 and weight.is_cpu and not weight.is_inference()
     if not (single and may_pack()):
         return linear
-    identity = (weight.data_ptr(), weight._version)
+    # Writes to a bias reach the packed layer, which reads the same memory.
+    identity = (weight.data_ptr(), weight._version, 0 if bias is None else bias.data_ptr())
     made = _MADE.get(linear)
     if made is None or made[0] != identity:
         made = _MADE[linear] = (identity, PackedLinear(linear))
