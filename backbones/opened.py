@@ -2,7 +2,8 @@
 
 Every submodule is in one of the parts below, in the order in which ``Block.forward`` calls it; a
 copy of the arithmetic that forgot one (LayerScale, qk-norm) would be silently wrong. What does
-nothing in eval mode is left out, since on few rows a call costs as much as its arithmetic.
+nothing in eval mode is left out, since on few rows a call costs as much as its arithmetic. A module
+that is more than its class says, by hooks or a forward of its own, is called as it is.
 """
 
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from timm.layers import LayerNorm, Mlp
+from timm.layers import DropPath, LayerNorm, Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from backbones.coverage import attention
 from backbones.packed import PackedLinear
+
+IDLE = (nn.Identity, nn.Dropout, DropPath)
+"""What gives back its input in eval mode."""
 
 Rows = Callable[[Tensor], Tensor]
 """A function of each row [..., d] alone."""
@@ -57,19 +61,24 @@ def open_block(block: Block, linear: Callable[[nn.Linear], Rows] | None = None) 
 
     Args:
         block: Covered, in eval mode.
-        linear: What to run instead of each linear layer; None for the layer itself.
+        linear: What to run instead of each plain linear layer, which a subclass, a wrapper or one
+            with hooks is not; None for the layer itself.
     """
 
     def parts(*modules: nn.Module | None) -> tuple[Rows, ...]:
         found: list[Rows] = []
         for module in modules:
-            if type(module) is nn.GELU and found and isinstance(found[-1], PackedLinear):
+            if module is None:
+                continue
+            if not _plain(module):
+                found.append(module)
+            elif type(module) is nn.GELU and found and isinstance(found[-1], PackedLinear):
                 found[-1] = found[-1].then_gelu(module)
             elif linear and type(module) is nn.Linear:
                 found.append(linear(module))
             elif type(module) is LayerNorm and not module._fast_norm:
                 found.append(_layer_norm(module))
-            elif module is not None and type(module) not in (nn.Identity, nn.Dropout):
+            elif type(module) not in IDLE:
                 found.append(module)
         return tuple(found)
 
@@ -77,20 +86,28 @@ def open_block(block: Block, linear: Callable[[nn.Linear], Rows] | None = None) 
         return next(iter(parts(module)), None)
 
     attn, mlp = attention(block), block.mlp
-    inner = (mlp.fc1, mlp.act, mlp.norm, mlp.fc2) if type(mlp) is Mlp else (mlp,)
+    inner: tuple[nn.Module, ...] = (mlp,)
+    if type(mlp) is Mlp and _plain(mlp):
+        inner = (mlp.fc1, mlp.act, mlp.drop1, mlp.norm, mlp.fc2, mlp.drop2)
     return OpenBlock(
         norm1=part(block.norm1) or block.norm1,
-        qkv=linear(attn.qkv) if linear else attn.qkv,
+        qkv=part(attn.qkv) or attn.qkv,
         q_norm=part(attn.q_norm),
         k_norm=part(attn.k_norm),
         gate=part(attn.gate),
         norm=parts(attn.norm),
-        out=parts(attn.proj, block.ls1),
-        mlp=parts(block.norm2, *inner, block.ls2),
+        out=parts(attn.proj, attn.proj_drop, block.ls1, block.drop_path1),
+        mlp=parts(block.norm2, *inner, block.ls2, block.drop_path2),
         num_heads=attn.num_heads,
         head_dim=attn.head_dim,
         scale=float(attn.scale),
     )
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether a call of it is its class's forward and nothing else."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not (hooked or "forward" in vars(module))
 
 
 def _layer_norm(norm: LayerNorm) -> Rows:

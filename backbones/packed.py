@@ -58,21 +58,29 @@ if torch.backends.mkldnn.is_available():
         register_flop_formula(_OPERATOR)(_flops)
 
 
+def may_pack() -> bool:
+    """Whether torch has oneDNN, and nobody has switched it off by ``torch.backends.mkldnn``."""
+    return torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
+
+
 # Sessions of one backbone share what is packed of it.
-_MADE: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int], PackedLinear]] = WeakKeyDictionary()
+_MADE: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int, int], PackedLinear]] = WeakKeyDictionary()
 
 
 def pack(linear: nn.Linear) -> PackedLinear | nn.Linear:
     """The layer in oneDNN's layout, or itself where that is not possible.
 
-    It is possible in single precision, on a CPU, if torch was built with oneDNN. A weight that has
-    been written to since is packed anew; of one made under inference mode nobody could tell.
+    It is possible in single precision, on a CPU, if torch was built with oneDNN; not under
+    ``torch.backends.mkldnn.flags(enabled=False)``. A weight that has been written to since is
+    packed anew, unless by ``.data``, which nobody counts; nor is there a count of writes to one
+    made under inference mode, which stays as it is.
     """
-    weight = linear.weight
+    weight, bias = linear.weight, linear.bias
     single = weight.dtype == torch.float32 and weight.is_cpu and not weight.is_inference()
-    if not (single and torch.backends.mkldnn.is_available()):
+    if not (single and may_pack()):
         return linear
-    identity = (weight.data_ptr(), weight._version)
+    # Writes to a bias reach the packed layer, which reads the same memory.
+    identity = (weight.data_ptr(), weight._version, 0 if bias is None else bias.data_ptr())
     made = _MADE.get(linear)
     if made is None or made[0] != identity:
         made = _MADE[linear] = (identity, PackedLinear(linear))

@@ -6,7 +6,8 @@ from typing import Literal, ParamSpec
 
 import torch
 
-from policy.device import settle
+from datamodules.errors import RegateError
+from policy.device import timed_by
 
 ArgsP = ParamSpec("ArgsP")
 
@@ -25,9 +26,16 @@ def milliseconds(
     **kwargs: ArgsP.kwargs,
 ) -> float:
     """Until the result of a call is really there."""
-    now = _CLOCKS[clock]
-    settle(device)
-    start = now()
-    function(*args, **kwargs)
-    settle(device)
-    return 1000 * (now() - start)
+    return timed_by(_CLOCKS[clock], device, function, *args, **kwargs)[1]
+
+
+def check_clock(clock: Clock, device: torch.device) -> None:
+    """Refuse a clock that does not see what a device does.
+
+    Raises:
+        RegateError: If it is the processor's and the device is not one.
+    """
+    if clock == "processor" and device.type != "cpu":
+        raise RegateError(
+            f"--clock processor does not see what {device} does: give --clock wall or --device cpu"
+        )

@@ -1,5 +1,6 @@
 """Time against MACs, both over the dense model's, with the line that saved MACs would lie on."""
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -8,6 +9,9 @@ from matplotlib.figure import Figure
 from policy.bench.floors import Floors
 from policy.bench.rows import BenchRow
 from policy.compare.figure_style import FAINT, INK, LEARNED
+
+# Characters that fit above the panel and the legend beside it.
+TITLE_WIDTH = 84
 
 LOOKS = {
     "dense packed": (INK, "P"),
@@ -26,7 +30,7 @@ def draw_bench(rows: Sequence[BenchRow], floors: Floors, title: str) -> Figure:
     Args:
         rows: The dense model's first.
         floors: Of the same run.
-        title: Model, streams and machine.
+        title: Model, streams, machine, and how time was taken; broken where it is too long.
     """
     figure = Figure(figsize=(7.4, 4.8), layout="constrained", dpi=150)
     panel = figure.subplots()
@@ -42,7 +46,7 @@ def draw_bench(rows: Sequence[BenchRow], floors: Floors, title: str) -> Figure:
     panel.set_ylim(bottom=0)
     panel.set_xlabel("MACs of the backbone ÷ dense", fontsize=9, color=INK)
     panel.set_ylabel("time, gate included ÷ dense (bars: quartiles)", fontsize=9, color=INK)
-    panel.set_title(title, fontsize=9.5, loc="left", color=INK)
+    panel.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=9.5, loc="left", color=INK)
     panel.tick_params(labelsize=8.5, colors=INK)
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#eceff1", lw=0.8)

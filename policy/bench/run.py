@@ -15,7 +15,7 @@ from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from policy.atomic import check_writable
-from policy.bench.clock import Clock, milliseconds
+from policy.bench.clock import Clock, check_clock, milliseconds
 from policy.bench.figure import draw_bench
 from policy.bench.floors import FloorMeter, Floors
 from policy.bench.memory import peak_bytes
@@ -72,7 +72,7 @@ def bench(
             against MACs to the .png beside it.
         device: cpu, cuda, cuda:1, ...
         clock: "wall", or "processor" for the time that this process has spent on all its threads:
-            give it --threads 1 on a machine that others use.
+            give it --threads 1 on a machine that others use. With device cpu alone.
         cache_dtype: Of the keys and values that sessions cache; the weights' by default.
         preprocessing: What happens to an image first; of it only image_size changes the time.
 
@@ -83,6 +83,7 @@ def bench(
     _check(shares, streams=streams, threads=threads, rounds=rounds, frames=frames)
     out = None if json is None else _output(json)
     where = open_device(device)
+    check_clock(clock, where)
     backbone = load_backbone(model, weights, preprocessing=preprocessing).to(where)
     with _threads(threads):
         first, draw = _noise(backbone, streams)
@@ -215,10 +216,12 @@ def _meta(
 
 
 def _title(meta: dict[str, object]) -> str:
+    caches = "" if meta["cache_dtype"] is None else f", {meta['cache_dtype']} caches"
     return (
         f"{meta['model']} · {meta['tokens']} tokens · {meta['streams']} "
         f"stream{'' if meta['streams'] == 1 else 's'} · {meta['machine']}, {meta['threads']} "
-        f"thread{'' if meta['threads'] == 1 else 's'}, {meta['dtype']}"
+        f"thread{'' if meta['threads'] == 1 else 's'}, {meta['dtype']}{caches}"
+        f"{' · processor time' if meta['clock'] == 'processor' else ''}"
     )
 
 

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from backbones.opened import OpenBlock, Rows, open_block
-from backbones.packed import pack
+from backbones.packed import may_pack, pack
 from backbones.vit import Backbone
+from backbones.watch import Watch
 
 
 class Opened:
     """The blocks of a session's backbone, opened once and not once per frame.
+
+    They are opened anew when their weights, modules or hooks are not those of the frame before,
+    and under ``torch.backends.mkldnn.flags(enabled=False)`` without packed layers. Packed layers
+    do not see writes to a weight through ``.data``, which torch does not count.
 
     Args:
         packed: Whether linear layers may run in oneDNN's layout, which has no gradient.
@@ -25,21 +31,27 @@ class Opened:
 
     def __init__(self, packed: bool) -> None:
         self._packed = packed
-        self._key: tuple[bool, torch.device, torch.dtype] | None = None
+        self._key: tuple[list[Block], bool, torch.device, torch.dtype] | None = None
+        self._watch: Watch | None = None
         self._blocks: list[OpenBlock] = []
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without what is opened: packed layers belong to one process and cannot be copied."""
+        return vars(Opened(self._packed))
+
     def fresh(self) -> None:
-        """Open them anew for the next frame: streams begin, and weights may be others."""
+        """Open them anew for the next frame, whatever has been seen."""
         self._key = None
 
     def blocks(self, backbone: Backbone) -> list[OpenBlock]:
         """In order."""
         # Autocast does not know packed layers, and would leave them in single precision.
-        packed = self._packed and not torch.is_autocast_enabled("cpu")
-        key = (packed, backbone.mean.device, backbone.mean.dtype)
-        if key != self._key:
+        packed = self._packed and may_pack() and not torch.is_autocast_enabled("cpu")
+        key = (backbone.blocks, packed, backbone.mean.device, backbone.mean.dtype)
+        if key != self._key or self._watch is None or self._watch.changed():
             linear = pack if packed else None
             self._blocks = [open_block(block, linear) for block in backbone.blocks]
+            self._watch = Watch(backbone.blocks)
             self._key = key
         return self._blocks
 

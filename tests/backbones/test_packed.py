@@ -56,12 +56,33 @@ def test_a_layer_is_packed_once_until_its_weight_is_written_to():
     torch.testing.assert_close(pack(linear)(inputs), linear(inputs), rtol=0, atol=1e-5)
 
 
+@needs_onednn
+def test_a_layer_is_packed_anew_with_a_bias_put_in_its_place():
+    linear = nn.Linear(48, 80).requires_grad_(False)
+    inputs = torch.randn(20, 48)
+    pack(linear)
+
+    linear.bias = nn.Parameter(torch.ones(80), requires_grad=False)
+    torch.testing.assert_close(pack(linear)(inputs), linear(inputs), rtol=0, atol=1e-5)
+    linear.bias = None
+    torch.testing.assert_close(pack(linear)(inputs), linear(inputs), rtol=0, atol=1e-5)
+
+
 def test_what_cannot_be_packed_stays_as_it_is():
     double = nn.Linear(48, 80).double()
     assert pack(double) is double
     with torch.inference_mode():  # nobody counts writes to its weight
         uncounted = nn.Linear(48, 80)
     assert pack(uncounted) is uncounted
+
+
+@needs_onednn
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_nothing_is_packed_where_onednn_is_switched_off():
+    linear = nn.Linear(48, 80)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert pack(linear) is linear
+    assert isinstance(pack(linear), PackedLinear)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from datamodules.errors import RegateError
+from policy.bench.figure import draw_bench
 from policy.bench.run import bench
 from policy.cli import main
 
@@ -45,6 +46,30 @@ def test_rows_meta_table_and_figure(tmp_path, capfd):
     assert all(name in printed.out for name in VARIANTS)
     assert "Floors: " in printed.out and "bench.png" in printed.out
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"clock": "processor", "cache_dtype": "bfloat16"}, ", bfloat16 caches · processor time"),
+        ({}, ""),
+    ],
+)
+def test_the_title_tells_the_clock_and_the_caches(asked, told, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "300")
+    drawn = []
+
+    def draw(rows, floors, title):
+        drawn.append(title)
+        return draw_bench(rows, floors, title)
+
+    monkeypatch.setattr("policy.bench.run.draw_bench", draw)
+    options = {"fractions": [0.1], "rounds": 1, "frames": 1, "threads": 1}
+    options |= {"json": str(tmp_path / "bench.json")}
+    bench(model="regate_vit_digits", weights="random", **options, **asked)
+
+    assert drawn[0].endswith("1 thread, float32" + told)
+    assert drawn[0] in capsys.readouterr().out
 
 
 def test_a_narrow_terminal_gets_the_columns_that_matter(capsys, monkeypatch):

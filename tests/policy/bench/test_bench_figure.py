@@ -37,3 +37,16 @@ def test_every_variant_lies_beside_the_ideal_line_and_the_floor():
     assert bars["shared"].lines[0].get_xydata().tolist() == [[0.51, 0.7], [0.12, 0.3]]
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"dense", "everything", "shared", "per block", "learned"} <= set(named)
+
+
+def test_a_long_title_stays_inside_of_the_figure():
+    title = (
+        "vit_base_patch16_224 · 197 tokens · 8 streams · x86_64, 2 cores, NVIDIA H200, 1 thread, "
+        "float32, bfloat16 caches · processor time"
+    )
+    figure = draw_bench([DENSE], FLOORS, title)
+    figure.draw_without_rendering()
+
+    drawn = figure.axes[0].get_title(loc="left")
+    assert drawn.replace("\n", " ") == title
+    assert figure.axes[0]._left_title.get_window_extent().x1 < figure.bbox.x1
