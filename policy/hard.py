@@ -16,6 +16,7 @@ from policy.budget import check_budget
 from policy.cost import BackboneMacs
 from policy.gates.base import Decision, Gate, Setting
 from policy.policies import HEURISTICS, LEARNED
+from policy.signals import ranks
 
 
 def highest(decision: Decision, room: Tensor) -> Decision:
@@ -30,9 +31,7 @@ def highest(decision: Decision, room: Tensor) -> Decision:
         return decision
     assert decision.score is not None
     score = decision.score.masked_fill(~wanted, -torch.inf)
-    # Stable, so that ties are broken alike on every device.
-    order = score.argsort(dim=1, descending=True, stable=True)
-    kept = wanted & (order.argsort(dim=1) < room.unsqueeze(1))
+    kept = wanted & (ranks(score) < room.unsqueeze(1))
     carry = decision.carry and replace(decision.carry, decision=kept)
     return replace(decision, recompute=kept, carry=carry)
 
@@ -59,7 +58,8 @@ def hard_setting(
     if budget is None:
         raise RegateError(
             "a hard session needs a budget to keep to: give one in (0, 1], a fraction of the "
-            "dense frame's MACs"
+            "dense frame's MACs, as session.ask(0.25, hard=True) does, or none and hard=False, "
+            "as session.ask(None) does"
         )
     check_budget(budget)
     if not gate.gives_score:

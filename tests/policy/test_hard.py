@@ -288,6 +288,45 @@ def test_without_calibration_the_knob_that_was_set_stays(backbone):
     assert (session.knob, session.budget, session.pace) == (0.25, 0.5, 1.0)
 
 
+def test_without_calibration_it_can_be_entered_and_left_in_mid_stream(double, make_frames):
+    """Neither half means anything alone, so both are set together."""
+    first, second, third = make_frames(double, 3)
+    session = ReuseSession(double, ThresholdGate(0.25))
+    session.step(first)
+    with pytest.raises(RegateError, match=r"bound each frame by session.ask\(0.4, hard=True\)$"):
+        session.budget = 0.4
+    session.ask(0.4, hard=True)
+    assert (session.budget, session.hard) == (0.4, True)
+    assert session.step(second).spent <= 0.4
+    with pytest.raises(RegateError, match=r"hard=False, as session.ask\(None\) does$"):
+        session.budget = None
+    assert (session.budget, session.hard) == (0.4, True), "as before"
+
+    session.knob = 9.0
+    session.hard = False
+    assert (session.budget, session.hard, session.knob) == (None, False, session.gate.knob)
+    assert session.step(third).spent > 0.4
+    session.ask(0.4, hard=True)
+    session.ask(None)
+    assert (session.budget, session.hard) == (None, False)
+
+
+def test_a_state_from_a_hard_session_goes_on_in_another(double, make_frames):
+    """It has columns for a capped flush, which a session that has never had a cap keeps too."""
+    still, other = (make_frames(double, 1, streams=2, seed=seed)[0] for seed in (0, 1))
+    hard = ReuseSession(double, ThresholdGate(0.5), 0.5, guard=Guard(max_age=None), hard=True)
+    for frame in (*4 * [still], other):
+        begun = hard.step(frame)
+    assert begun.guard.pending[0] > 0
+    soft = ReuseSession(double, ThresholdGate(0.5), guard=Guard(max_age=None))
+    soft.state = hard.state
+    soft.reset(0)
+    result = soft.step(other)
+
+    assert result.spent[0] == 1 and result.guard.pending.tolist() == [0, 0]
+    assert result.guard.forced[1] == begun.guard.pending[1]
+
+
 def test_the_floor_is_that_of_whoever_serves_the_lowest_budgets(backbone):
     gate = learned()
     theirs = Calibration((0.5, 0.8), (1.0, 0.0), floor=0.1)
