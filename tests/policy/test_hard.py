@@ -267,15 +267,18 @@ def test_it_can_be_set_and_lifted_in_mid_stream(double, make_frames):
 
 def test_the_knob_is_the_calibrated_one_and_every_frame_is_looked_at(backbone):
     gate = ThresholdGate()
-    gate.calibration = Calibration((0.5, 0.8), (2.0, 1.0), floor=0.1, paces=(0.5, 1.0))
-    session = ReuseSession(backbone, gate, 0.5, hard=True)
+    gate.calibration = Calibration((0.4, 0.9), (2.0, 1.0), floor=0.1, paces=(0.5, 1.0))
+    session = ReuseSession(backbone, gate, 0.8, hard=True)
 
+    # At its point of 0.4 it spends 0.8 on every second frame.
     assert (session.knob, session.pace) == (2.0, 1.0)
+    session.budget = 0.85
+    assert 1 < session.knob < 2
     session.budget = session.lowest  # under the calibrated ones
     assert session.lowest < 0.4 and session.knob == 2.0
     with pytest.raises(RegateError, match="under this gate's floor"):
         session.hard = False  # which the mean does not reach
-    session.budget = 0.5
+    session.budget = 0.4
     session.hard = False
     assert (session.pace, session.hard) == (0.5, False)
 
@@ -337,6 +340,34 @@ def test_the_floor_is_that_of_whoever_serves_the_lowest_budgets(backbone):
     assert session.serving is gate.heuristic
     assert session.lowest == session.macs.least_cap(0.0, gate.heuristic)
     assert session.lowest < session.macs.least_cap(0.0, gate)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_where_the_dearer_gate_serves_between_the_two_floors_the_lowest_is_its_own(
+    backbone, make_frames, share
+):
+    """The gate is found better at one point there, and at none of those beside it."""
+    gate = learned()
+    macs = BackboneMacs.of(backbone)
+    cheap, dear = macs.least_cap(0.0, gate.heuristic), macs.least_cap(0.0, gate)
+    assert cheap < dear
+    point = cheap + share * (dear - cheap)
+    spent = (0.5 * cheap, point, 0.9)
+    theirs = Calibration(spent, (2.0, 1.0, 0.0), floor=0.01)
+    verdicts = tuple(Verdict(budget, -0.1, None) for budget in spent)
+    better = replace(verdicts[1], interval=(-0.2, -0.1))
+    fallback = Fallback(theirs, (verdicts[0], better, verdicts[2]), clips=30, groups=30)
+    gate.calibration = replace(theirs, fallback=fallback)
+    session = ReuseSession(backbone, gate, 0.9, hard=True)
+
+    assert session.lowest == dear
+    session.budget = session.lowest
+    for frame in make_frames(backbone, 3):
+        result = session.step(frame)
+    assert result.spent <= session.lowest
+    with pytest.raises(RegateError, match="leaves no room for a patch") as caught:
+        session.budget = 0.999 * cheap if share == 1 else point
+    session.budget = float(str(caught.value).split("ask for ")[1].split(" ")[0])
 
 
 @pytest.mark.parametrize("guard", [None, Guard()])
