@@ -188,6 +188,23 @@ class Calibration:
         table = self._serving(budget)
         return table._read(budget, table.paces or (1.0,) * len(table.spent))
 
+    def unpaced_knob(self, budget: float) -> float:
+        """The knob where every frame is looked at and may spend a budget; as ``knob`` otherwise.
+
+        A point spends ``spent / pace`` on a frame that it looks at, and is read at that. Left out
+        are points that spend as much there as a later one, which looks at more frames. Budgets
+        under the lowest are as the lowest.
+
+        Raises:
+            RegateError: If the budget is outside (0, 1].
+        """
+        check_budget(budget)
+        table = self._serving(max(budget, self.lowest))
+        each = np.divide(table.spent, table.paces or 1.0)
+        later = np.minimum.accumulate(np.append(each, np.inf)[::-1])[-2::-1]
+        kept = each < later
+        return float(np.interp(np.log(budget), np.log(each[kept]), np.array(table.knobs)[kept]))
+
     def _serving(self, budget: float) -> "Calibration":
         check_budget(budget)
         if self.fallback is not None and self.reaches(budget) and self.falls_back(budget):

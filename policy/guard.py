@@ -19,7 +19,7 @@ from policy.divergence import kl_to_dense
 from policy.gates.heuristic import GOLDEN
 from policy.records import FrameResult, GuardReport
 from policy.reuse.base import for_gates
-from policy.signals import DRIFT_FLOOR, l2_drift
+from policy.signals import DRIFT_FLOOR, l2_drift, ranks
 from policy.state import GuardState, SessionState
 
 SUDDEN = 2.0
@@ -157,12 +157,18 @@ class Watch:
         # For good: a flush that has begun under a budget ends when that is lifted.
         self._spreads = self._spreads or (flushes and bool(caps))
 
-    def fresh(self, streams: int) -> GuardState:
-        """For streams that have not seen a frame."""
+    def fresh(self, streams: int, spreads: bool = False) -> GuardState:
+        """For streams that have not seen a frame.
+
+        Args:
+            streams: How many.
+            spreads: Have the columns of a capped flush in any case, as streams beside them do that
+                come from a session with a cap.
+        """
         like = for_gates(self.backbone.mean)
         cuts = self.patches if self.guard.cuts else 0
         aged = self.patches if self.guard.max_age is not None else 0
-        capped = self.patches if self._spreads else 0
+        capped = self.patches if self._spreads or spreads else 0
         checked = 0 if self.guard.check_every is None else 1
         return GuardState(
             before=like.new_zeros(streams, cuts, self.backbone.dim),
@@ -275,9 +281,7 @@ class Watch:
 
     def _most_urgent(self, pending: Tensor) -> Tensor:
         """As many patches as there is room for, bool [s, p]."""
-        # Stable, so that equally urgent patches go in the same order on every device.
-        order = pending.argsort(dim=1, descending=True, stable=True)
-        return (pending > 0) & (order.argsort(dim=1) < self._room)
+        return (pending > 0) & (ranks(pending) < self._room)
 
     def _distance(
         self, dense: FrameResult, gated: FrameResult, index: Tensor

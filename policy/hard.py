@@ -16,6 +16,7 @@ from policy.budget import check_budget
 from policy.cost import BackboneMacs
 from policy.gates.base import Decision, Gate, Setting
 from policy.policies import HEURISTICS, LEARNED
+from policy.signals import ranks
 
 
 def highest(decision: Decision, room: Tensor) -> Decision:
@@ -30,9 +31,7 @@ def highest(decision: Decision, room: Tensor) -> Decision:
         return decision
     assert decision.score is not None
     score = decision.score.masked_fill(~wanted, -torch.inf)
-    # Stable, so that ties are broken alike on every device.
-    order = score.argsort(dim=1, descending=True, stable=True)
-    kept = wanted & (order.argsort(dim=1) < room.unsqueeze(1))
+    kept = wanted & (ranks(score) < room.unsqueeze(1))
     carry = decision.carry and replace(decision.carry, decision=kept)
     return replace(decision, recompute=kept, carry=carry)
 
@@ -42,9 +41,10 @@ def hard_setting(
 ) -> tuple[Setting, int]:
     """What serves a hard budget, and how many patches fit into it in each block of a frame.
 
-    Who serves and by which knob is as calibrated, under the calibrated budgets as at the lowest.
-    But every frame is looked at: a pace saves up for the frames that are, which a limit on each
-    forbids. A nested gate admits no more patches than fit if it releases none.
+    Who serves is as calibrated, under the calibrated budgets as at the lowest. But every frame is
+    looked at: a pace saves up for the frames that are, which a limit on each forbids. So the knob
+    is the one that was calibrated to spend the budget on a frame that is looked at. A nested gate
+    admits no more patches than fit if it releases none.
 
     Args:
         gate: Of the session; without calibration it decides by its own knob.
@@ -59,7 +59,8 @@ def hard_setting(
     if budget is None:
         raise RegateError(
             "a hard session needs a budget to keep to: give one in (0, 1], a fraction of the "
-            "dense frame's MACs"
+            "dense frame's MACs, as session.ask(0.25, hard=True) does, or none and hard=False, "
+            "as session.ask(None) does"
         )
     check_budget(budget)
     if not gate.gives_score:
@@ -67,14 +68,11 @@ def hard_setting(
             f"a hard budget keeps the patches of highest score, and the {gate.name} gate gives "
             f"none: choose one of {', '.join(scored_policies())}"
         )
-    table = gate.calibration
-    setting = Setting(gate, gate.knob)
-    if table is not None:
-        setting = replace(gate.setting(max(budget, table.lowest)), pace=1.0)
+    setting = gate.unpaced_setting(budget)
     room = macs.room(budget, beside, setting.gate)
     if room < 1:
         floor = macs.floor(setting.gate) + beside / macs.dense
-        least = math.ceil(10_000 * macs.least_cap(beside, setting.gate)) / 10_000
+        least = math.ceil(10_000 * least_hard_budget(gate, macs, beside)) / 10_000
         raise RegateError(
             f"a hard budget of {budget:g} leaves no room for a patch beside the floor of "
             f"{floor:.4g} (embedding, head, prefix tokens, gate and guard): ask for {least:g} or "
@@ -84,10 +82,17 @@ def hard_setting(
 
 
 def least_hard_budget(gate: Gate, macs: BackboneMacs, beside: float) -> float:
-    """Smallest hard budget that can be asked for; the arguments are those of ``hard_setting``."""
-    table = gate.calibration
-    serving = gate if table is None else gate.setting(table.lowest).gate
-    return macs.least_cap(beside, serving)
+    """Hard budget from which on each can be asked for; arguments are those of ``hard_setting``.
+
+    Gate and heuristic have floors of their own, so that one budget may have room for a patch by
+    the one and not by the other, who serves it. Between the floors, who serves changes at most at
+    the budgets that the two were compared at.
+    """
+    low, high = sorted(macs.least_cap(beside, each) for each in (gate, gate.heuristic or gate))
+    fallback = gate.calibration and gate.calibration.fallback
+    judged = [verdict.budget for verdict in fallback.verdicts] if fallback else []
+    asked = (low, high, *(budget for budget in judged if low < budget < high))
+    return max(macs.least_cap(beside, gate.unpaced_setting(budget).gate) for budget in asked)
 
 
 def scored_policies() -> tuple[str, ...]:

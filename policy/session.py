@@ -108,37 +108,51 @@ class ReuseSession:
         self._budget: float | None = None
         self._hard = False
         self._room: int | None = None
-        self._ask(budget, hard)
+        self.ask(budget, hard)
 
     @property
     def budget(self) -> float | None:
         """Asked fraction of the dense frame's MACs, in the mean or ``hard``; set it at any time.
 
         It chooses knob, pace and ``serving``: the gate, or the heuristic that its calibration
-        falls back to there. None goes back to the gate and its own knob.
+        falls back to there. None goes back to the gate and its own knob, unless it is hard.
         """
         return self._budget
 
     @budget.setter
     def budget(self, budget: float | None) -> None:
-        self._ask(budget, self._hard)
+        self.ask(budget, self._hard)
 
     @property
     def hard(self) -> bool:
-        """Whether each later frame keeps to the budget, not their mean; set it at any time."""
+        """Whether each later frame keeps to the budget, not their mean; set it at any time.
+
+        False keeps the budget, as a mean; without a calibration, which a mean needs, it is gone
+        and the gate goes back to its own knob. True needs a budget: see ``ask``.
+        """
         return self._hard
 
     @hard.setter
     def hard(self, hard: bool) -> None:
-        self._ask(self._budget, hard)
+        keeps = hard or self.gate.calibration is not None
+        self.ask(self._budget if keeps else None, hard)
 
     @property
     def lowest(self) -> float:
-        """Smallest hard budget that can be asked for: one patch beside the floor."""
+        """Hard budget from which on each can be asked for: one patch beside the floor."""
         return least_hard_budget(self.gate, self.macs, self._watch.macs)
 
-    def _ask(self, budget: float | None, hard: bool) -> None:
-        """Everything that follows from a budget; when it is refused, nothing has changed."""
+    def ask(self, budget: float | None, hard: bool = False) -> None:
+        """Set ``budget`` and ``hard`` together, at any time; when refused, nothing has changed.
+
+        Args:
+            budget: As in ``budget``; None needs a session that is not to be hard.
+            hard: As in ``hard``.
+
+        Raises:
+            RegateError: If the budget does not fit, as on construction.
+            ValueError: If a hard budget is to be relaxed.
+        """
         room = None
         if hard and self.relaxation is not None:
             raise ValueError("relaxed decisions, which are for training, keep no hard budget")
@@ -184,7 +198,7 @@ class ReuseSession:
         self.state = replace(
             state,
             gate=gate.put(index, fresh),
-            guard=guard.put(index, self._watch.fresh(1)),
+            guard=guard.put(index, self._watch.fresh(1, spreads=guard.pending.shape[1] > 0)),
         )
 
     def step(self, frame: Tensor) -> FrameResult:

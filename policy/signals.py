@@ -52,6 +52,19 @@ def neighbourhood(values: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor
     return mean.flatten(1), peak.flatten(1)
 
 
+def ranks(score: Tensor) -> Tensor:
+    """Place of each patch by descending score, the highest at 0; of equal ones the first leads.
+
+    Args:
+        score: [s, p].
+
+    Returns:
+        int64 [s, p].
+    """
+    # Stable, so that ties are broken alike on every device.
+    return score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+
+
 def due(frame: Tensor, rate: Tensor, phase: Tensor | float) -> Tensor:
     """Whether ``rate · frame + phase`` has just passed a whole number.
 

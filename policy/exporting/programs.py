@@ -57,8 +57,8 @@ class Programs:
 def programs(backbone: Backbone, gate: Gate, patches: int, streams: int = 1) -> Programs:
     """Export a session of a fixed count of patches per later frame.
 
-    A calibrated gate is taken as it serves the budget that such a frame spends: at that knob, or
-    as the heuristic that it falls back to there.
+    A calibrated gate is taken as it serves what such a frame spends, every frame being looked at:
+    at that knob, or as the heuristic that it falls back to there.
 
     Args:
         backbone: On the device, and in the dtype, that the programs will run in.
@@ -96,11 +96,7 @@ def programs(backbone: Backbone, gate: Gate, patches: int, streams: int = 1) -> 
 def _as_served(backbone: Backbone, gate: Gate, patches: int) -> TopK:
     """The top patches of what serves a budget as large as they cost."""
     ranked = TopK(gate, patches)
-    table = gate.calibration
-    if table is None:
-        return ranked
-    budget = min(max(_spent(backbone, ranked), table.lowest), 1.0)
-    setting = gate.setting(budget)
+    setting = gate.unpaced_setting(min(_spent(backbone, ranked), 1.0))
     ranked = TopK(setting.gate, patches)
     ranked.knob = setting.knob
     return ranked

@@ -158,13 +158,34 @@ class Gate(nn.Module):
         """
         table = table or self.calibration
         if table is None:
+            bound = f", or bound each frame by session.ask({budget:g}, hard=True)"
             raise RegateError(
                 f"the {self.name} gate has no calibration, so budget {budget:g} cannot "
                 "be turned into its knob: pass budget=None, or load a calibrated gate file"
+                + bound
+                * self.gives_score
             )
         knob, pace = table.knob(budget), table.pace(budget)
         heuristic = self.heuristic if table.falls_back(budget) else None
         return Setting(self if heuristic is None else heuristic, knob, pace)
+
+    def unpaced_setting(self, budget: float) -> Setting:
+        """What serves where every frame is looked at and may spend a budget; without a pace.
+
+        Under the calibrated budgets it is that of the lowest, and without a calibration the gate
+        at its own knob.
+
+        Args:
+            budget: Fraction of the dense frame's MACs.
+
+        Raises:
+            RegateError: If the budget is outside (0, 1].
+        """
+        table = self.calibration
+        if table is None:
+            return Setting(self, self.knob)
+        serving = self.setting(max(budget, table.lowest)).gate
+        return Setting(serving, table.unpaced_knob(budget))
 
     def decide(self, view: BlockView) -> Decision:
         """Decide for the patches of one block: the first only, or each when per block."""

@@ -14,6 +14,7 @@ from policy.signals import (
     due,
     log_cosine_drift,
     log_drift,
+    ranks,
     uniform_noise,
 )
 
@@ -108,8 +109,7 @@ class TopRGate(ShareGate):
         asked = view.knob.double() * score.shape[1]
         frame = view.state.frame.double()
         count = ((frame + 1) * asked).floor() - (frame * asked).floor()
-        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return Decision(rank < count.unsqueeze(1), score)
+        return Decision(ranks(score) < count.unsqueeze(1), score)
 
     def macs(self, block: int, dim: int) -> float:
         """The drift's norm: d per patch."""

@@ -1,9 +1,10 @@
 """A fixed count of patches, whatever moves: what programs with static shapes can run."""
 
-from torch import Tensor
-
 from datamodules.errors import RegateError
 from policy.gates.base import BlockView, Decision, Gate, Masks
+from policy.hard import scored_policies
+from policy.policies import HEURISTICS
+from policy.signals import ranks
 
 
 class TopK(Gate):
@@ -22,6 +23,7 @@ class TopK(Gate):
     """
 
     name = "top-k"
+    gives_score = True
 
     def __init__(self, gate: Gate, count: int) -> None:
         if count < 1:
@@ -30,8 +32,8 @@ class TopK(Gate):
         if reason:
             raise RegateError(
                 f"the {gate.name} gate cannot pick a fixed count of patches: {reason}. What can "
-                "are gates with one mask and a score: threshold, top-r, cosine, and learned ones "
-                "that release nothing"
+                f"are gates with one mask and a score: {', '.join(_heuristics())}, and learned "
+                "ones that release nothing"
             )
         super().__init__(Masks.SHARED, gate.knob)
         self.gate = gate
@@ -42,27 +44,18 @@ class TopK(Gate):
         """The patches of the highest scores.
 
         Raises:
-            RegateError: If there are fewer patches than asked for, or the gate gives no score.
+            RegateError: If there are fewer patches than asked for.
         """
         patches = view.tokens.shape[1]
         if self.count > patches:
             raise RegateError(f"a frame has {patches} patches, {self.count} cannot be recomputed")
         score = self.gate.decide(view).score
-        if score is None:
-            raise RegateError(
-                f"the {self.gate.name} gate gives no score to rank patches by: take threshold, "
-                "top-r, cosine or a learned gate"
-            )
-        return Decision(_ranks(score) < self.count, score)
+        assert score is not None, "gives_score says that there is one"
+        return Decision(ranks(score) < self.count, score)
 
     def macs(self, block: int, dim: int) -> float:
         """Those of the scores."""
         return self.gate.macs(block, dim)
-
-
-def _ranks(score: Tensor) -> Tensor:
-    """Place of each patch by descending score, [s, p]."""
-    return score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
 
 
 def _why_not(gate: Gate) -> str:
@@ -74,4 +67,12 @@ def _why_not(gate: Gate) -> str:
         return "it releases patches at later blocks (train one with --model.releases false)"
     if gate.memo_size:
         return "it steers how many patches are recomputed, which a fixed count leaves nothing of"
+    if not gate.gives_score:
+        return "it gives no score to rank patches by"
     return ""
+
+
+def _heuristics() -> list[str]:
+    """Names of those that can, each once."""
+    scored = (HEURISTICS[name]() for name in scored_policies() if name in HEURISTICS)
+    return list(dict.fromkeys(gate.name for gate in scored if not _why_not(gate)))

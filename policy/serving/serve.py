@@ -67,8 +67,14 @@ def serve(
         RegateWarning: Once, when the time asked for cannot be kept.
 
     Raises:
-        RegateError: If a frame does not fit, or the backbone's output is not finite.
+        RegateError: If a frame does not fit, if the backbone's output is not finite, or if a
+            latency is asked of a session whose budget is not hard.
     """
+    if latency is not None and not session.hard:
+        raise RegateError(
+            "a latency is kept by a hard budget, and this session has none: make it one by "
+            f"session.ask({latency.ceiling:g}, hard=True)"
+        )
     backbone = session.backbone
     device = backbone.mean.device
     before: VideoFrame | None = None

@@ -145,3 +145,31 @@ def test_the_evidence_survives_json_and_older_tables_have_none():
 )
 def test_people_are_told_who_serves_what(intervals, told):
     assert judged(*intervals).fallback.told("gumbel") == told
+
+
+PACED = Calibration(
+    (0.01, 0.04, 0.1, 0.13, 0.2), (5.0, 4.0, 3.0, 2.0, 1.0), 0.01, paces=(0.25, 0.5, 0.5, 1.0, 1.0)
+)
+
+
+@pytest.mark.parametrize(
+    ("budget", "knob"),
+    [
+        (0.2, 1.0),
+        (0.13, 2.0),
+        (0.08, 4.0),  # spent on every second frame in the point of 0.04
+        (0.04, 5.0),  # on every fourth
+        (0.02, 5.0),  # less than was measured
+        (0.004, 5.0),  # even under the lowest
+        (1.0, 1.0),
+    ],
+)
+def test_without_a_pace_a_point_is_read_at_what_a_frame_spends_that_is_looked_at(budget, knob):
+    """The point of 0.1 spends 0.2 on such a frame, more than that of 0.13, which stands for it."""
+    assert PACED.unpaced_knob(budget) == pytest.approx(knob)
+
+
+def test_without_paces_it_is_the_knob():
+    assert TABLE.unpaced_knob(0.3) == TABLE.knob(0.3)
+    with pytest.raises(RegateError, match=r"budget must be in \(0, 1\]"):
+        TABLE.unpaced_knob(0.0)

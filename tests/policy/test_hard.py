@@ -267,15 +267,18 @@ def test_it_can_be_set_and_lifted_in_mid_stream(double, make_frames):
 
 def test_the_knob_is_the_calibrated_one_and_every_frame_is_looked_at(backbone):
     gate = ThresholdGate()
-    gate.calibration = Calibration((0.5, 0.8), (2.0, 1.0), floor=0.1, paces=(0.5, 1.0))
-    session = ReuseSession(backbone, gate, 0.5, hard=True)
+    gate.calibration = Calibration((0.4, 0.9), (2.0, 1.0), floor=0.1, paces=(0.5, 1.0))
+    session = ReuseSession(backbone, gate, 0.8, hard=True)
 
+    # At its point of 0.4 it spends 0.8 on every second frame.
     assert (session.knob, session.pace) == (2.0, 1.0)
+    session.budget = 0.85
+    assert 1 < session.knob < 2
     session.budget = session.lowest  # under the calibrated ones
     assert session.lowest < 0.4 and session.knob == 2.0
     with pytest.raises(RegateError, match="under this gate's floor"):
         session.hard = False  # which the mean does not reach
-    session.budget = 0.5
+    session.budget = 0.4
     session.hard = False
     assert (session.pace, session.hard) == (0.5, False)
 
@@ -288,6 +291,45 @@ def test_without_calibration_the_knob_that_was_set_stays(backbone):
     assert (session.knob, session.budget, session.pace) == (0.25, 0.5, 1.0)
 
 
+def test_without_calibration_it_can_be_entered_and_left_in_mid_stream(double, make_frames):
+    """Neither half means anything alone, so both are set together."""
+    first, second, third = make_frames(double, 3)
+    session = ReuseSession(double, ThresholdGate(0.25))
+    session.step(first)
+    with pytest.raises(RegateError, match=r"bound each frame by session.ask\(0.4, hard=True\)$"):
+        session.budget = 0.4
+    session.ask(0.4, hard=True)
+    assert (session.budget, session.hard) == (0.4, True)
+    assert session.step(second).spent <= 0.4
+    with pytest.raises(RegateError, match=r"hard=False, as session.ask\(None\) does$"):
+        session.budget = None
+    assert (session.budget, session.hard) == (0.4, True), "as before"
+
+    session.knob = 9.0
+    session.hard = False
+    assert (session.budget, session.hard, session.knob) == (None, False, session.gate.knob)
+    assert session.step(third).spent > 0.4
+    session.ask(0.4, hard=True)
+    session.ask(None)
+    assert (session.budget, session.hard) == (None, False)
+
+
+def test_a_state_from_a_hard_session_goes_on_in_another(double, make_frames):
+    """It has columns for a capped flush, which a session that has never had a cap keeps too."""
+    still, other = (make_frames(double, 1, streams=2, seed=seed)[0] for seed in (0, 1))
+    hard = ReuseSession(double, ThresholdGate(0.5), 0.5, guard=Guard(max_age=None), hard=True)
+    for frame in (*4 * [still], other):
+        begun = hard.step(frame)
+    assert begun.guard.pending[0] > 0
+    soft = ReuseSession(double, ThresholdGate(0.5), guard=Guard(max_age=None))
+    soft.state = hard.state
+    soft.reset(0)
+    result = soft.step(other)
+
+    assert result.spent[0] == 1 and result.guard.pending.tolist() == [0, 0]
+    assert result.guard.forced[1] == begun.guard.pending[1]
+
+
 def test_the_floor_is_that_of_whoever_serves_the_lowest_budgets(backbone):
     gate = learned()
     theirs = Calibration((0.5, 0.8), (1.0, 0.0), floor=0.1)
@@ -298,6 +340,34 @@ def test_the_floor_is_that_of_whoever_serves_the_lowest_budgets(backbone):
     assert session.serving is gate.heuristic
     assert session.lowest == session.macs.least_cap(0.0, gate.heuristic)
     assert session.lowest < session.macs.least_cap(0.0, gate)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_where_the_dearer_gate_serves_between_the_two_floors_the_lowest_is_its_own(
+    backbone, make_frames, share
+):
+    """The gate is found better at one point there, and at none of those beside it."""
+    gate = learned()
+    macs = BackboneMacs.of(backbone)
+    cheap, dear = macs.least_cap(0.0, gate.heuristic), macs.least_cap(0.0, gate)
+    assert cheap < dear
+    point = cheap + share * (dear - cheap)
+    spent = (0.5 * cheap, point, 0.9)
+    theirs = Calibration(spent, (2.0, 1.0, 0.0), floor=0.01)
+    verdicts = tuple(Verdict(budget, -0.1, None) for budget in spent)
+    better = replace(verdicts[1], interval=(-0.2, -0.1))
+    fallback = Fallback(theirs, (verdicts[0], better, verdicts[2]), clips=30, groups=30)
+    gate.calibration = replace(theirs, fallback=fallback)
+    session = ReuseSession(backbone, gate, 0.9, hard=True)
+
+    assert session.lowest == dear
+    session.budget = session.lowest
+    for frame in make_frames(backbone, 3):
+        result = session.step(frame)
+    assert result.spent <= session.lowest
+    with pytest.raises(RegateError, match="leaves no room for a patch") as caught:
+        session.budget = 0.999 * cheap if share == 1 else point
+    session.budget = float(str(caught.value).split("ask for ")[1].split(" ")[0])
 
 
 @pytest.mark.parametrize("guard", [None, Guard()])

@@ -12,6 +12,7 @@ from policy.signals import (
     log_cosine_drift,
     log_drift,
     neighbourhood,
+    ranks,
     uniform_noise,
 )
 
@@ -80,3 +81,9 @@ def test_noise_depends_on_seed_frame_and_block_and_on_nothing_else():
 def test_noise_takes_any_seed(seed):
     values = noise(seeds=(seed,))
     assert values.min() >= 0 and values.max() < 1 and values.std() > 0.25
+
+
+def test_ranks_descend_and_of_equal_scores_the_first_leads():
+    score = torch.tensor([[1.0, 3.0, 1.0, 2.0], [0.0, 0.0, 0.0, -1.0]])
+
+    assert ranks(score).tolist() == [[2, 0, 3, 1], [0, 1, 2, 3]]

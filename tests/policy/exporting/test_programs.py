@@ -57,6 +57,18 @@ def test_a_count_beyond_the_calibrated_budgets_is_served_at_the_nearest(
     assert programs(backbone, calibrated, patches=16).gate.knob == 1.0
 
 
+def test_as_there_is_no_pace_the_knob_is_that_of_a_frame_which_is_looked_at(
+    without_tracing, backbone
+):
+    gate = ThresholdGate()
+    spent = programs(backbone, gate, patches=5).spent
+    gate.calibration = Calibration(
+        (spent / 2, spent, 0.9), (2.0, 1.5, 1.0), floor=0.05, paces=(0.5, 0.75, 1.0)
+    )
+
+    assert programs(backbone, gate, patches=5).gate.knob == pytest.approx(2.0)
+
+
 def test_what_a_program_spends_is_what_the_session_counts(without_tracing, backbone, make_frames):
     exported = programs(backbone, ThresholdGate(), patches=5)
     session = ReuseSession(backbone, TopK(ThresholdGate(), 5))

@@ -8,6 +8,7 @@ from policy.gates import (
     FrameSkipGate,
     LearnedGate,
     Masks,
+    PeriodicGate,
     RandomGate,
     SteeredGate,
     ThresholdGate,
@@ -66,6 +67,8 @@ def test_a_learned_gate_is_asked_at_its_knob(backbone):
             SteeredGate(),
             "it steers how many patches are recomputed, which a fixed count leaves nothing of",
         ),
+        (RandomGate(), "it gives no score to rank patches by"),
+        (PeriodicGate(), "it gives no score to rank patches by"),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -78,9 +81,13 @@ def test_gates_without_one_score_per_patch_and_frame_are_refused(gate, reason):
     )
 
 
-def test_a_gate_that_looks_at_nothing_is_refused_when_it_is_asked(view):
-    with pytest.raises(ValueError, match="the random gate gives no score to rank patches by"):
-        TopK(RandomGate(), 1).decide(view([[0.0, 1.0]], knob=0.5))
+def test_a_hard_budget_keeps_the_highest_of_the_count(backbone, make_frames):
+    session = ReuseSession(backbone, TopK(ThresholdGate(), 12), 0.5, hard=True)
+    for frame in make_frames(backbone, 2):
+        result = session.step(frame)
+
+    assert float(result.spent) <= 0.5
+    assert result.recompute[0, 0, 1:].sum() == session.macs.room(0.5, 0.0, session.gate) < 12
 
 
 def test_a_count_that_no_frame_has_is_refused(view):

@@ -117,6 +117,21 @@ def test_the_budget_follows_the_measured_time(simulated):
     assert max(steady) <= 12.0 and np.mean(steady) >= 0.9 * 12
 
 
+def test_a_time_is_refused_to_a_session_that_would_not_keep_to_it(simulated):
+    session, clock = simulated
+    latency = LatencyController(12.0, session.lowest, ceiling=0.5)
+    session.hard = False
+    told = (
+        r"a latency is kept by a hard budget, and this session has none: make it one by "
+        r"session.ask\(0.5, hard=True\)"
+    )
+    with pytest.raises(RegateError, match=told):
+        next(serve(noise(2), session, False, latency, clock))
+
+    session.ask(0.5, hard=True)
+    assert next(serve(noise(2), session, False, latency, clock)).result.spent == 1
+
+
 def test_a_time_that_cannot_be_kept_is_warned_of_once(simulated):
     session, clock = simulated
     latency = LatencyController(1.0, session.lowest)
