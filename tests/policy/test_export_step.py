@@ -30,7 +30,8 @@ def test_a_policy_by_name_is_exported(tmp_path, capsys, digits):
         ("cosine-per-block", "the cosine-per-block gate cannot pick a fixed count of patches: "),
         (
             "periodic",
-            "the periodic gate gives no score to rank patches by: take threshold, top-r, ",
+            "the periodic gate cannot pick a fixed count of patches: it gives no score to rank "
+            "patches by. What can are gates with one mask and a score: threshold, top-r, cosine",
         ),
         ("gone.safetensors", "there is no gate file gone.safetensors: "),
     ],
