@@ -35,7 +35,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 )
 
 from policy.compare.figure import png
-from policy.compare.figure_style import FAINT, INK, LEARNED
+from policy.compare.figure_style import FAINT, INK, LEARNED, quiet
 from policy.lightning.run_folder import CONFIG_NAME
 
 DEFAULT_TAG = "val/kl_minus_threshold"
@@ -199,11 +199,8 @@ def draw(groups: Mapping[str, Sequence[Run]], axis: str, y_label: str) -> Figure
     panel.set_xlim(left=0)
     panel.set_xlabel(AXES[axis], fontsize=9, color=INK)
     panel.set_ylabel(y_label, fontsize=9, color=INK)
-    panel.tick_params(labelsize=8.5, colors=INK)
-    panel.spines[["top", "right"]].set_visible(False)
+    quiet(panel)
     panel.spines[["bottom", "left"]].set_color(FAINT)
-    panel.grid(axis="y", color="#eceff1", lw=0.8)
-    panel.set_axisbelow(True)
     figure.legend(
         loc="outside upper left",
         frameon=False,

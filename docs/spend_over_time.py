@@ -26,7 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from policy.compare.figure import png
-from policy.compare.figure_style import FAINT, INK, Look, looks
+from policy.compare.figure_style import FAINT, INK, Look, looks, quiet
 from policy.compare.results import PlotCurve
 
 HEURISTIC = "threshold"
@@ -116,10 +116,7 @@ def _finish(panel: Axes) -> None:
     panel.set_ylim(0, 1.08 * panel.get_ylim()[1])
     panel.set_xlabel("frames since the dense one", fontsize=9, color=INK)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.tick_params(labelsize=8.5, colors=INK)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(axis="y", color="#eceff1", lw=0.8)
-    panel.set_axisbelow(True)
+    quiet(panel)
 
 
 def print_table(entries: Sequence[Entry]) -> None:

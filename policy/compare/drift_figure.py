@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from policy.compare.figure_style import FAINT, INK, Look, in_order, looks, root_scale
+from policy.compare.figure_style import FAINT, INK, Look, in_order, looks, quiet, root_scale
 from policy.compare.results import Results
 
 ABREAST = 4
@@ -61,7 +61,4 @@ def _panel(panel: Axes, results: Results, budget: float | None, styles: Mapping[
         panel.set_title(f"budget {budget:g}", fontsize=9.5, loc="left", color=INK)
     panel.set_xlabel("frames since the dense one", fontsize=9, color=INK)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.tick_params(labelsize=8.5, colors=INK)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(axis="y", color="#eceff1", lw=0.8)
-    panel.set_axisbelow(True)
+    quiet(panel)

@@ -93,6 +93,14 @@ def reference_look(policy: str) -> Look:
     return Look(INK, REFERENCES.get(policy, "."), width=0, size=size, zorder=6)
 
 
+def quiet(panel: Axes) -> None:
+    """Of a panel beside others: faint lines to read values by, no frame, small ticks."""
+    panel.tick_params(labelsize=8.5, colors=INK)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="y", color="#eceff1", lw=0.8)
+    panel.set_axisbelow(True)
+
+
 def root_scale(panel: Axes, top: float) -> None:
     """A linear axis presses the good policies together; a log one has no room for dense at 0."""
     top = 1.05 * (top or 1.0)
