@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import nn
 
 
-class Watch:
+class ModuleWatch:
     """Sees submodules exchanged, weights written to or assigned, hooks and forwards put on.
 
     Writes through ``.data`` are not seen: torch does not count them.

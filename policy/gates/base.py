@@ -159,11 +159,10 @@ class Gate(nn.Module):
         table = table or self.calibration
         if table is None:
             bound = f", or bound each frame by session.ask({budget:g}, hard=True)"
+            cure = bound if self.gives_score else ""
             raise RegateError(
                 f"the {self.name} gate has no calibration, so budget {budget:g} cannot "
-                "be turned into its knob: pass budget=None, or load a calibrated gate file"
-                + bound
-                * self.gives_score
+                f"be turned into its knob: pass budget=None, or load a calibrated gate file{cure}"
             )
         knob, pace = table.knob(budget), table.pace(budget)
         heuristic = self.heuristic if table.falls_back(budget) else None

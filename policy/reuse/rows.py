@@ -15,7 +15,7 @@ from torch import Tensor
 from backbones.opened import OpenBlock, Rows, open_block
 from backbones.packed import may_pack, pack
 from backbones.vit import Backbone
-from backbones.watch import Watch
+from backbones.watch import ModuleWatch
 
 
 class Opened:
@@ -32,7 +32,7 @@ class Opened:
     def __init__(self, packed: bool) -> None:
         self._packed = packed
         self._key: tuple[list[Block], bool, torch.device, torch.dtype] | None = None
-        self._watch: Watch | None = None
+        self._watch: ModuleWatch | None = None
         self._blocks: list[OpenBlock] = []
 
     def __getstate__(self) -> dict[str, object]:
@@ -51,7 +51,7 @@ class Opened:
         if key != self._key or self._watch is None or self._watch.changed():
             linear = pack if packed else None
             self._blocks = [open_block(block, linear) for block in backbone.blocks]
-            self._watch = Watch(backbone.blocks)
+            self._watch = ModuleWatch(backbone.blocks)
             self._key = key
         return self._blocks
 

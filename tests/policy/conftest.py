@@ -216,3 +216,28 @@ def fails(capsys):
         return capsys.readouterr().err.splitlines()[-1].removeprefix("error: ")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def write_video():
+    """Write a white square that walks over noise, 8 pixels a frame; returns the file's path."""
+    import numpy as np
+
+    from datamodules.video_writer import VideoWriter
+
+    def write(path, frames=6, size=(96, 96), start=0):
+        noise = np.random.default_rng(0).integers(60, 120, (*size, 3), np.uint8)
+        with VideoWriter(path, fps=10) as writer:
+            for index in range(start, start + frames):
+                image = noise.copy()
+                image[16:40, 8 * index : 8 * index + 24] = 255
+                writer.write(image)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def video(write_video, tmp_path):
+    """Path of six such frames."""
+    return write_video(tmp_path / "walk.mp4")

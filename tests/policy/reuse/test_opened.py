@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from backbones.watch import Watch
+from backbones.watch import ModuleWatch
 from policy.gates import Masks, RandomGate
 from policy.session import ReuseSession
 
@@ -191,7 +191,7 @@ def test_a_watch_sees_writes_exchanges_and_hooks():
     layers = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)).requires_grad_(False)
 
     def seen(change):
-        watch = Watch([layers])
+        watch = ModuleWatch([layers])
         assert not watch.changed()
         change()
         return watch.changed()
@@ -208,4 +208,4 @@ def test_a_watch_sees_writes_exchanges_and_hooks():
 def test_a_watch_takes_weights_made_under_inference_mode():
     with torch.inference_mode():
         layer = nn.Linear(4, 4)
-    assert not Watch([layer]).changed()
+    assert not ModuleWatch([layer]).changed()

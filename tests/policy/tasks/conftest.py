@@ -1,4 +1,4 @@
-"""What a run of any training leaves behind, read and compared."""
+"""What a run of any training leaves behind, read and compared; and how an agent's begins."""
 
 import pytest
 
@@ -33,3 +33,31 @@ def assert_same_gate():
             assert torch.equal(value, theirs["state_dict"][name]), name
 
     return check
+
+
+@pytest.fixture(scope="session")
+def words(root):
+    """Of a fit of an agent's shipped config that takes seconds: 2 rollouts in each of 2 epochs."""
+    settings = {
+        "model.weights": "random",
+        "model.calibration_clips": 2,
+        "model.rollouts": 2,
+        "model.fallback": "false",
+        "model.ppo.target_kl": 1e9,
+        "data.num_frames": 4,
+        "data.train_clips": 8,
+        "data.calibration_clips": 2,
+        "data.test_clips": 2,
+        "data.batch_size": 4,
+        "trainer.max_epochs": 2,
+        "trainer.log_every_n_steps": 1,
+        "trainer.enable_progress_bar": "false",
+    }
+
+    def make(policy):
+        own = [f"--{key}={value}" for key, value in settings.items() if "ppo" not in key]
+        if policy == "ppo":
+            own.append(f"--model.ppo.target_kl={settings['model.ppo.target_kl']}")
+        return ["--config", str(root / f"configs/{policy}/synthetic.yaml"), *own]
+
+    return make
