@@ -1,7 +1,10 @@
 """What every test shares: no network, no windows, one place to find the optional assets."""
 
 import os
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 # Before any library reads them: a test that reaches for the network is a mistake, and a hub
 # client would retry for a minute instead of saying so.
@@ -40,6 +43,20 @@ def _caches_stay_in_tmp(monkeypatch, tmp_path_factory):
 def root() -> Path:
     """The repository's root folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def docs_script() -> Callable[[str], ModuleType]:
+    """A script of the docs folder, by its name without .py, as a module."""
+
+    def load(name: str) -> ModuleType:
+        spec = spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -154,57 +154,49 @@ def test_the_metadata_that_the_checkpoints_page_prints_are_written():
     assert [key for key in printed if f'"{key}":' not in source] == []
 
 
-def script(name):
-    """A script of the docs folder, as a module."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_tables_of_a_comparison_name_its_disturbance(capsys):
+def test_the_tables_of_a_comparison_name_its_disturbance(capsys, docs_script):
     meta = {
         "command": "regate compare", "commit": "0123456789", "machine": "two cores", "gates": [],
         "split": "test", "clips": 4, "groups": 2, "dense_macs": 1e9, "reference": "the clean ones",
         "data": {"disturbance": None},
     }  # fmt: skip
 
-    script("tables").print_run(meta)
+    docs_script("tables").print_run(meta)
     assert "the clean ones" not in capsys.readouterr().out
 
     meta["data"]["disturbance"] = {"kind": "Noise", "sigma": 1.5, "seed": 0}
-    script("tables").print_run(meta)
+    docs_script("tables").print_run(meta)
     told = "Noise (sigma 1.5, seed 0). KL, agreement and cosine are to the clean ones."
     assert told in capsys.readouterr().out.splitlines()
 
 
-def test_screenshots_without_a_browser_say_what_to_install(monkeypatch):
+def test_screenshots_without_a_browser_say_what_to_install(monkeypatch, docs_script):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
         SystemExit, match=r"^error: no chromium .* \(Debian: apt install chromium\)"
     ):
-        script("screenshots").find_chromium()
+        docs_script("screenshots").find_chromium()
 
 
-def test_screenshots_of_an_empty_folder_say_what_to_run_first(tmp_path):
+def test_screenshots_of_an_empty_folder_say_what_to_run_first(tmp_path, docs_script):
     with pytest.raises(SystemExit, match=r"no TensorBoard logs in .*: run `make demo` first"):
-        script("screenshots").check_events(tmp_path)
+        docs_script("screenshots").check_events(tmp_path)
 
 
-def test_screenshots_find_the_address_of_a_server_with_logs(tmp_path):
+def test_screenshots_find_the_address_of_a_server_with_logs(tmp_path, docs_script):
     from urllib.request import urlopen
 
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(tmp_path / "runs") as writer:
         writer.add_scalar("compare/kl", 0.5, 100)
-    with script("screenshots").tensorboard(tmp_path) as url:
+    with docs_script("screenshots").tensorboard(tmp_path) as url:
         runs = urlopen(f"{url}data/runs").read()
 
     assert runs.strip() == b'["runs"]'
 
 
-def test_a_strip_puts_the_chosen_frames_side_by_side(tmp_path):
+def test_a_strip_puts_the_chosen_frames_side_by_side(tmp_path, docs_script):
     from datamodules.video_writer import VideoWriter
 
     video = tmp_path / "video.mp4"
@@ -212,10 +204,10 @@ def test_a_strip_puts_the_chosen_frames_side_by_side(tmp_path):
         for grey in (10, 90, 170, 250):
             writer.write(np.full((32, 48, 3), grey, dtype=np.uint8))
 
-    picture = np.asarray(script("strip").strip(video, [1, 3], width=100))
+    picture = np.asarray(docs_script("strip").strip(video, [1, 3], width=100))
 
     assert picture.shape == (32, 100, 3)  # two frames of 48 pixels and a gap of 4
     left, gap, right = picture[16, 24, 0], picture[16, 50, 0], picture[16, 76, 0]
     assert abs(int(left) - 90) < 8 and gap == 255 and abs(int(right) - 250) < 8
     with pytest.raises(SystemExit, match="has no frame 4: choose smaller numbers"):
-        script("strip").strip(video, [0, 4], width=100)
+        docs_script("strip").strip(video, [0, 4], width=100)

@@ -1,7 +1,5 @@
 """The script that draws learning curves, on logs of a few points."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import yaml
@@ -12,12 +10,8 @@ TAG = "val/kl_minus_threshold"
 
 
 @pytest.fixture(scope="module")
-def script(root):
-    path = root / "docs" / "learning_curves.py"
-    spec = importlib.util.spec_from_file_location("docs_learning_curves", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(docs_script):
+    return docs_script("learning_curves")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The long-run script of the docs, on a video of twelve frames."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -13,11 +11,8 @@ from policy.guard import Guard
 
 
 @pytest.fixture(scope="module")
-def script(root):
-    spec = importlib.util.spec_from_file_location("docs_long_run", root / "docs" / "long_run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(docs_script):
+    return docs_script("long_run")
 
 
 @pytest.fixture

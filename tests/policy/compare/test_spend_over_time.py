@@ -1,6 +1,5 @@
 """The script of the docs that draws what frames spend, on a comparison small enough to count."""
 
-import importlib.util
 import json
 
 import pytest
@@ -11,12 +10,8 @@ from policy.compare.writing import write_json
 
 
 @pytest.fixture(scope="module")
-def script(root):
-    path = root / "docs" / "spend_over_time.py"
-    spec = importlib.util.spec_from_file_location("docs_spend_over_time", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(docs_script):
+    return docs_script("spend_over_time")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Stable-Baselines3 takes the environment as it is; it is an optional extra."""
 
-import importlib.util
 import warnings
 
 import numpy as np
@@ -31,10 +30,8 @@ def test_its_checker_finds_no_fault(actions, world):
         check_env(TokenReuseEnv(actions=actions, render_mode="rgb_array", **world))
 
 
-def test_its_ppo_runs_unmodified(root, world):
-    spec = importlib.util.spec_from_file_location("docs_sb3", root / "docs" / "sb3.py")
-    sb3 = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sb3)
+def test_its_ppo_runs_unmodified(docs_script, world):
+    sb3 = docs_script("sb3")
 
     model = sb3.train(steps=32, envs=2, **world)
     assert model.num_timesteps == 32

@@ -61,9 +61,6 @@ class WatchedReinforceTask(ReinforceTask):
 class BrokenReinforceTask(ReinforceTask):
     """In the second of two processes, a reward of the second rollout is no number."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-
     def _rollout(self, batch: ClipBatch, bins: Tensor) -> Rollout:
         rollout = super()._rollout(batch, bins)
         if (self.global_step, self.global_rank) == (1, 1):
