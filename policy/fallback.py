@@ -60,7 +60,10 @@ def with_fallback(
     """
     if gate.heuristic is None:
         return table
-    theirs = heuristic_calibration(backbone, gate.heuristic, clips, table, budgets)
+    alone = standing_alone(gate.heuristic)
+    theirs = calibrate(backbone, alone, [clip.frames for clip in clips], budgets, table.source)
+    if table.paces:
+        theirs = with_paces(backbone, alone, clips, theirs)
     settings = _settings(gate, table), _settings(gate.heuristic, theirs)
     ours, their = _swept(backbone, settings, judged, advance)
     found = verdicts(ours, their, table.spent)
@@ -68,29 +71,14 @@ def with_fallback(
     return replace(table, fallback=fallback)
 
 
-def heuristic_calibration(
-    backbone: Backbone,
-    heuristic: Gate,
-    clips: Sequence[Clip],
-    table: Calibration,
-    budgets: Sequence[float],
-    upto: float = 1.0,
-) -> Calibration:
-    """Of the heuristic in a gate: on the same clips, for the same budgets, paced alike.
+def standing_alone(heuristic: Gate) -> Gate:
+    """The gate that a heuristic is calibrated as, which spends and keeps the same.
 
     Args:
-        backbone: The frozen model.
         heuristic: From ``Gate.heuristic``.
-        clips: Calibration clips.
-        table: Of the gate.
-        budgets: Asked for, beside the grid.
-        upto: Highest budget of interest.
     """
     # One shared mask is the same and can be followed without computing a block.
-    alone = ThresholdGate() if heuristic.masks is Masks.NESTED else heuristic
-    frames = [clip.frames for clip in clips]
-    plain = calibrate(backbone, alone, frames, budgets, table.source, upto=upto)
-    return with_paces(backbone, alone, clips, plain) if table.paces else plain
+    return ThresholdGate() if heuristic.masks is Masks.NESTED else heuristic
 
 
 def verdicts(ours: Sweep, theirs: Sweep, budgets: Sequence[float]) -> tuple[Verdict, ...]:

@@ -13,11 +13,11 @@ from backbones.vit import Backbone
 from datamodules.base import ClipDataModule, ClipDataset
 from datamodules.errors import RegateError
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
-from datamodules.records import Clip
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budget import check_budget
 from policy.calibration import spread_clips
+from policy.compare.calibrations import Calibrations
 from policy.compare.labels import why_no_accuracy
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.meta import describe
@@ -99,7 +99,7 @@ def compare(
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with progress() as bar:
         found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
-        plans = _calibrated(model, found, clips, budgets, fallback, bar)
+        plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)
         runs = _swept(model, plans, test, no_accuracy is None, bar)
         measured = [point for run in runs for point in operating_points(run, budgets)]
         operating = _timed(model, measured, _first_frames(test, timed_frames), bar)
@@ -136,18 +136,13 @@ def _learned(gates: Sequence[str]) -> list[str]:
 
 
 def _calibrated(
-    model: Backbone,
-    found: Sequence[Entry],
-    clips: Sequence[Clip],
-    budgets: Sequence[float],
-    fallback: bool,
-    bar: Progress,
+    found: Sequence[Entry], calibrations: Calibrations, fallback: bool, bar: Progress
 ) -> list[Plan]:
     task = bar.add_task("calibrating", total=len(found))
     plans = []
     for entry in found:
         bar.update(task, description=f"calibrating {entry.policy}")
-        plans.append(plan(model, entry, clips, budgets, fallback))
+        plans.append(plan(entry, calibrations, fallback))
         bar.advance(task)
     bar.update(task, description="calibrated")
     return plans

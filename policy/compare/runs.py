@@ -5,20 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backbones.vit import Backbone
-from datamodules.records import Clip
 from policy.budget import Calibration
-from policy.calibration import calibrate, targets
+from policy.calibration import targets
+from policy.compare.calibrations import Calibrations
 from policy.compare.policies import Entry
 from policy.compare.records import Operating, Sweep
 from policy.compare.timing import Timed
-from policy.fallback import heuristic_calibration
+from policy.fallback import standing_alone
 from policy.gates.base import Setting
-from policy.pacing import with_paces
 from policy.policies import DENSE
-
-HEADROOM = 1.5
-"""How far above the highest budget a curve is swept: test videos may spend less than asked."""
 
 
 @dataclass(frozen=True)
@@ -52,38 +47,27 @@ class Run:
     state_bytes: int
 
 
-def plan(
-    model: Backbone,
-    entry: Entry,
-    clips: Sequence[Clip],
-    budgets: Sequence[float],
-    fallback: bool = True,
-) -> Plan:
+def plan(entry: Entry, calibrations: Calibrations, fallback: bool = True) -> Plan:
     """Calibrate a policy, and choose the knobs of its curve.
 
     Args:
-        model: The frozen model.
         entry: The policy.
-        clips: Calibration clips.
-        budgets: Each gets a knob of its own.
+        calibrations: Of this comparison; each asked budget gets a knob of its own.
         fallback: Let a paced gate serve the threshold where its file says so, as it is served.
     """
-    if entry.gate.knob_range is None:
+    gate = entry.gate
+    if gate.knob_range is None:
         return Plan(entry, None, (0.0,))
-    upto = min(HEADROOM * max(budgets), 1.0)
-    frames = [clip.frames for clip in clips]
-    calibration = calibrate(model, entry.gate, frames, budgets, upto=upto)
-    if entry.paced:
-        calibration = with_paces(model, entry.gate, clips, calibration)
-        filed = entry.gate.calibration.fallback if entry.gate.calibration else None
-        if fallback and filed is not None and entry.gate.heuristic is not None:
-            heuristic, table = entry.gate.heuristic, calibration
-            theirs = heuristic_calibration(model, heuristic, clips, table, budgets, upto)
-            calibration = replace(table, fallback=replace(filed, calibration=theirs))
+    calibration = calibrations.paced(gate) if entry.paced else calibrations.plain(gate)
+    filed = gate.calibration.fallback if gate.calibration else None
+    if entry.paced and fallback and filed is not None and gate.heuristic is not None:
+        theirs = calibrations.paced(standing_alone(gate.heuristic))
+        calibration = replace(calibration, fallback=replace(filed, calibration=theirs))
     # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
     # that were found, of which two may serve one target.
     wanted = tuple(
-        max(target, calibration.lowest) for target in targets(calibration.floor, budgets, upto)
+        max(target, calibration.lowest)
+        for target in targets(calibration.floor, calibrations.budgets, calibrations.upto)
     )
     knobs, paces = tuple(map(calibration.knob, wanted)), tuple(map(calibration.pace, wanted))
     return Plan(entry, calibration, knobs, paces, wanted)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from policy.budget import Calibration
+from policy.compare.calibrations import Calibrations
 from policy.compare.policies import Entry
 from policy.compare.runs import Plan, Run, operating_points, plan
 from policy.policies import build_gate
@@ -12,7 +13,7 @@ from policy.policies import build_gate
 def test_a_policy_without_a_knob_is_measured_where_it_is(backbone, make_sweep):
     entry = Entry("hold", build_gate("hold"), 0, False)
 
-    planned = plan(backbone, entry, [], [0.2])
+    planned = plan(entry, Calibrations(backbone, [], [0.2]))
     ((point, timed),) = operating_points(Run(planned, make_sweep("hold", (0.0,)), 7), [0.2])
 
     assert planned == Plan(entry, None, (0.0,))
@@ -22,7 +23,7 @@ def test_a_policy_without_a_knob_is_measured_where_it_is(backbone, make_sweep):
 
 def test_each_budget_has_a_setting_of_its_own_and_is_found_there(backbone, make_sweep):
     entry = Entry("top-r", build_gate("top-r"), 0, False)
-    planned = plan(backbone, entry, [], [0.6, 0.8])
+    planned = plan(entry, Calibrations(backbone, [], [0.6, 0.8]))
     spent = tuple(np.linspace(0.1, 0.9, len(planned.knobs)))
 
     points = operating_points(Run(planned, make_sweep("top-r", spent), 7), [0.6, 0.8])
