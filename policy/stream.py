@@ -16,6 +16,7 @@ from policy.budget import TOLERANCE
 from policy.guard import Guard
 from policy.latency import LatencyController, check_target
 from policy.provenance import command, commit
+from policy.reuse.executions import CacheDtype
 from policy.serving.files import OverlayFile, playing_rate, rows_file
 from policy.serving.interrupt import interruptible
 from policy.serving.naming import class_names as names_of
@@ -48,6 +49,7 @@ def stream(
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     seed: int = 0,
     guard: Guard = Guard(),  # noqa: B008  # frozen
+    cache_dtype: CacheDtype | None = None,
 ) -> Summary:
     """Run a gate over a video and print, frame by frame, what it sees and what it spends.
 
@@ -87,6 +89,8 @@ def stream(
         seed: Of random policies.
         guard: What keeps a long stream right: flushes at scene cuts, a bound on the age of what
             is reused, spot checks. --guard.cuts false --guard.max_age null leaves it to the gate.
+        cache_dtype: Keep cached keys and values in half precision, for about half of the state;
+            outputs then differ in the third digit. bfloat16 never overflows.
 
     Raises:
         RegateError: If the source, the gate or the backbone cannot be used, or a file not written.
@@ -101,7 +105,17 @@ def stream(
         frames, rate = _open(source, fps)
         writer = stack.enter_context(VideoWriter(overlay, rate)) if overlay else None
         session = open_session(
-            gate, backbone, weights, budget, knob, preprocessing, device, seed, guard, hard
+            gate=gate,
+            backbone=backbone,
+            weights=weights,
+            budget=budget,
+            knob=knob,
+            preprocessing=preprocessing,
+            device=device,
+            seed=seed,
+            guard=guard,
+            hard=hard,
+            cache_dtype=cache_dtype,
         )
         latency = None
         if latency_ms is not None and budget is not None:
@@ -116,7 +130,8 @@ def stream(
             served = serve(islice(frames, max_frames), session, compare_dense, latency)
             summary = run(served, session, names, [*sinks, show], max_frames, latency)
         if rows:
-            rows.finish(summary, _meta(source, gate, session) | {"guard": asdict(guard)})
+            kept = {"guard": asdict(guard), "cache_dtype": cache_dtype}
+            rows.finish(summary, _meta(source, gate, session) | kept)
     print_summary(summary, _title(session))
     for output in (overlay, json):
         if output:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +28,7 @@ from policy.cost import BackboneMacs
 from policy.device import machine, open_device
 from policy.progress import progress
 from policy.provenance import command, commit
+from policy.reuse.executions import CacheDtype, named_dtype
 
 FRACTIONS = [0.5, 0.25, 0.1]
 
@@ -45,7 +45,7 @@ def bench(
     json: str | None = None,
     device: str = "cpu",
     clock: Clock = "wall",
-    cache_dtype: Literal["float16", "bfloat16"] | None = None,
+    cache_dtype: CacheDtype | None = None,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
 ) -> list[BenchRow]:
     """Time sessions beside the dense model with fused attention and the floors of the machine.
@@ -87,8 +87,7 @@ def bench(
     backbone = load_backbone(model, weights, preprocessing=preprocessing).to(where)
     with _threads(threads):
         first, draw = _noise(backbone, streams)
-        dtype = None if cache_dtype is None else getattr(torch, cache_dtype)
-        timed = list(variants(backbone, shares, first, dtype))
+        timed = list(variants(backbone, shares, first, named_dtype(cache_dtype)))
         samples, floors = _measure(timed, FloorMeter(backbone, clock), draw, rounds, frames)
         meta = _meta(backbone, weights, streams, rounds, frames, floors)
         meta |= {"clock": clock, "cache_dtype": cache_dtype}

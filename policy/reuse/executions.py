@@ -13,9 +13,14 @@ from policy.reuse.kv import GatheredKV, MaskedKV
 
 Execution = Literal["auto", "masked", "gathered", "compact", "fused", "dry"]
 
-
 # Of cached keys and values, instead of the weights' own.
-CACHE_DTYPES = (torch.float16, torch.bfloat16)
+CacheDtype = Literal["float16", "bfloat16"]
+CACHE_DTYPES: tuple[torch.dtype, ...] = tuple(getattr(torch, name) for name in get_args(CacheDtype))
+
+
+def named_dtype(name: CacheDtype | None) -> torch.dtype | None:
+    """The dtype that a command line names for cached keys and values; None for the weights' own."""
+    return None if name is None else CACHE_DTYPES[get_args(CacheDtype).index(name)]
 
 
 def mechanism(

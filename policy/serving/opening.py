@@ -14,6 +14,7 @@ from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
 from policy.guard import Guard
 from policy.policies import PACED, build_gate, family
+from policy.reuse.executions import CacheDtype, named_dtype
 from policy.session import ReuseSession
 
 DEFAULT_BUDGET = 0.25
@@ -30,6 +31,7 @@ def open_session(
     seed: int = 0,
     guard: Guard | None = None,
     hard: bool = False,
+    cache_dtype: CacheDtype | None = None,
 ) -> ReuseSession:
     """Load a gate and its backbone.
 
@@ -47,6 +49,7 @@ def open_session(
         seed: Of random policies.
         guard: Of the session.
         hard: Whether each later frame keeps to the budget, which is 0.25 if not given.
+        cache_dtype: Of cached keys and values; the weights' by default.
 
     Raises:
         RegateError: If anything does not exist or does not fit.
@@ -67,7 +70,15 @@ def open_session(
     brings = (from_file and (hard or budget is None)) or (hard and not built.gives_score)
     if knob is None and built.calibration is None and not brings:
         _check_needs_no_knob(built, budget)
-    session = ReuseSession(model, built, budget, seed=seed, guard=guard, hard=hard)
+    session = ReuseSession(
+        model,
+        built,
+        budget,
+        seed=seed,
+        cache_dtype=named_dtype(cache_dtype),
+        guard=guard,
+        hard=hard,
+    )
     if knob is not None:
         session.knob = _checked_knob(built, knob)
     return session

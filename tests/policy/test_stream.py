@@ -75,6 +75,21 @@ def test_its_numbers_are_those_of_a_session_driven_by_hand(video, tmp_path):
     assert written["meta"]["policy"] == "top-r"
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_caches_in_half_precision_take_less_and_say_almost_the_same(video, tmp_path, name):
+    def streamed(to, **changes):
+        stream(video, gate="top-r", knob=0.3, json=str(tmp_path / to), **DIGITS, **changes)
+        return json.loads((tmp_path / to).read_text())
+
+    whole, half = streamed("whole.json"), streamed("half.json", cache_dtype=name)
+
+    assert (whole["meta"]["cache_dtype"], half["meta"]["cache_dtype"]) == (None, name)
+    assert half["summary"]["state_bytes"] < 0.75 * whole["summary"]["state_bytes"]
+    pairs = list(zip(half["rows"], whole["rows"], strict=True))
+    assert [a["kl"] for a, _ in pairs] == pytest.approx([b["kl"] for _, b in pairs], abs=1e-3)
+    assert any(a["kl"] != b["kl"] for a, b in pairs)
+
+
 def test_a_fallback_and_a_promise_of_the_gate_file_are_told(video, tmp_path, capsys, recwarn):
     backbone = load_backbone(DIGITS["backbone"], DIGITS["weights"])
     gate = LearnedGate(backbone.dim, backbone.depth)
