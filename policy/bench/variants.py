@@ -14,7 +14,7 @@ from policy.gates.learned import LearnedGate
 from policy.records import FrameResult
 from policy.reuse.base import FrameGate
 from policy.reuse.compact import CompactState
-from policy.reuse.rows import Opened, as_rows, attend, project, update
+from policy.reuse.rows import Opened, attend, project, update
 from policy.session import ReuseSession
 from policy.signals import log_drift
 
@@ -167,10 +167,11 @@ class OneByOne(Variant):
 
 
 class Learned(Served):
-    """An untrained learned gate, whose scores are the threshold's: its networks run and add 0.
+    """An untrained learned gate as the recipe has it, one mask for all blocks.
 
-    On each frame the knob is put between the drift of the last patch that is to be computed and
-    that of the first that is not, so that exactly the asked share is admitted and none released.
+    Its scores are the threshold's: its network runs and adds 0. On each frame the knob is put
+    between the drift of the last patch that is to be computed and that of the first that is not, so
+    that exactly the asked share is computed.
     """
 
     def __init__(
@@ -181,7 +182,8 @@ class Learned(Served):
         cache_dtype: torch.dtype | None = None,
     ) -> None:
         with torch.random.fork_rng(devices=[]):
-            gate = LearnedGate(backbone.dim, backbone.depth).to(backbone.mean.device)
+            gate = LearnedGate(backbone.dim, backbone.depth, releases=False)
+            gate.to(backbone.mean.device)
         session = ReuseSession(backbone, gate, cache_dtype=cache_dtype)
         super().__init__("learned", fraction, session, first)
 
@@ -197,7 +199,7 @@ class Learned(Served):
 
 
 class GateAlone(Variant):
-    """The decisions of a learned gate on one frame, as its session asks for them; no block runs.
+    """The decision of a learned gate on one frame, as its session asks for it; no block runs.
 
     Args:
         served: Whose state and knob it decides with.
@@ -209,38 +211,25 @@ class GateAlone(Variant):
 
     @torch.no_grad()
     def prepare(self, frames: Tensor) -> None:
-        """Embed the frame and gather the rows that the gate will be asked about again."""
+        """Embed the frame, which is not the gate's."""
         self._served.prepare(frames)
         self._tokens = self._served.session.backbone.embed(frames)
-        self._rows = self._admit(self._asked()).flatten().nonzero().squeeze(1)
-        self._active = as_rows(self._tokens).index_select(0, self._rows)
-        self._gate = self._asked()
 
     @torch.no_grad()
     def step(self, frames: Tensor) -> Tensor:
-        """Admission at the first block, release at each later one; the mask, bool [s, n]."""
-        mask = self._admit(self._gate)
-        backbone = self._served.session.backbone
-        for block in range(1, backbone.depth):
-            self._gate.keep(block, self._active, self._rows, backbone.num_tokens)
-        return mask
+        """The mask, bool [s, n]."""
+        session = self._served.session
+        state, knob = session.state, session.knob
+        assert state is not None and isinstance(state.caches, CompactState)
+        assert isinstance(knob, Tensor)
+        nothing = torch.zeros_like(state.gate.last)
+        asked = FrameGate(session.gate, state.gate, knob, nothing, session.backbone)
+        return asked.mask(0, self._tokens, state.caches.reference, state.caches.sums[0])
 
     def macs(self) -> float:
         """The gate's."""
         session = self._served.session
         return float(session.macs.gate(session.gate, self._served.result.recompute).mean())
-
-    def _asked(self) -> FrameGate:
-        session = self._served.session
-        state, knob = session.state, session.knob
-        assert state is not None and isinstance(knob, Tensor)
-        nothing = torch.zeros_like(state.gate.last)
-        return FrameGate(session.gate, state.gate, knob, nothing, session.backbone)
-
-    def _admit(self, gate: FrameGate) -> Tensor:
-        state = self._served.session.state
-        assert state is not None and isinstance(state.caches, CompactState)
-        return gate.mask(0, self._tokens, state.caches.reference, state.caches.sums[0])
 
 
 def variants(
