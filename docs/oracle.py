@@ -27,7 +27,7 @@ from torch import Tensor
 from backbones.loading import load_backbone
 from backbones.vit import Backbone
 from datamodules.folder import VideoFolder
-from policy.calibration import spread_clips
+from policy.budgets.search import spread_clips
 from policy.divergence import kl_to_dense
 from policy.gate_file import load_gate
 from policy.gates import ThresholdGate

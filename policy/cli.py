@@ -37,7 +37,7 @@ COMMANDS = {
     "compare": Command("policy.compare.run:compare", "compare policies at matched compute"),
     "stream": Command("policy.stream:stream", "run a gate over a video, a camera or a stream"),
     "calibrate": Command(
-        "policy.recalibrate:recalibrate", "find a gate's budgets on videos of your own"
+        "policy.budgets.recalibrate:recalibrate", "find a gate's budgets on videos of your own"
     ),
     "export": Command("policy.export:export", "write the gate file of a checkpoint"),
     "export-step": Command(

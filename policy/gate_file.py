@@ -15,7 +15,7 @@ from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.errors import RegateError, RegateWarning
 from policy.atomic import atomic_write
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates.base import Gate, Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import RegateError
-from policy.budget import check_budget
+from policy.budgets.table import check_budget
 from policy.cost import BackboneMacs
 from policy.gates.base import Decision, Gate, Setting
 from policy.policies import HEURISTICS, LEARNED

@@ -40,7 +40,7 @@ at each block; the threshold's then has an offset for each block, found by calib
 
 PACED = "-paced"
 """Suffix of a policy that looks at a share of the frames, chosen per budget by calibration, and
-repeats its output on the others (``policy.pacing``). A gate file is served paced."""
+repeats its output on the others (``policy.budgets.pacing``). A gate file is served paced."""
 
 LEARNED = ("gumbel", "ppo", "reinforce")
 """Trained policies, which come from gate files."""

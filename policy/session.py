@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
-from policy.budget import check_budget
+from policy.budgets.table import check_budget
 from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Setting
 from policy.guard import OFF, Guard, Watch

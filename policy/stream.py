@@ -12,13 +12,13 @@ from datamodules.errors import RegateError
 from datamodules.sources import open_source
 from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
-from policy.budget import TOLERANCE
+from policy.budgets.table import TOLERANCE
 from policy.guard import Guard
-from policy.latency import LatencyController, check_target
 from policy.provenance import command, commit
 from policy.reuse.executions import CacheDtype
 from policy.serving.files import OverlayFile, playing_rate, rows_file
 from policy.serving.interrupt import interruptible
+from policy.serving.latency import LatencyController, check_target
 from policy.serving.naming import class_names as names_of
 from policy.serving.opening import describe, open_session
 from policy.serving.rows import Sink, frame_row

@@ -5,7 +5,7 @@ import pytest
 
 from backbones import load_backbone
 from datamodules.video_writer import VideoWriter
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates import TopRGate
 from policy.guard import Guard
 

@@ -191,7 +191,7 @@ def test_every_python_snippet_compiles(page):
 def test_the_readme_serves_a_gate_as_it_says(place, capsys):
     from backbones import load_backbone
     from policy import save_gate
-    from policy.budget import Calibration
+    from policy.budgets.table import Calibration
     from policy.gates import ThresholdGate
 
     snippet = next(block for block in blocks("README.md", "python") if "load_gate" in block)

@@ -4,11 +4,11 @@ from collections.abc import Hashable, Sequence
 
 from backbones.vit import Backbone
 from datamodules.records import Clip
-from policy.budget import Calibration
-from policy.calibration import calibrate
+from policy.budgets.pacing import with_paces
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
-from policy.pacing import with_paces
 
 HEADROOM = 1.5
 """How far above the highest budget a curve is swept: test videos may spend less than asked."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
-from policy.calibration import fit_block_offsets
+from policy.budgets.search import fit_block_offsets
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import AlwaysRecompute, RandomGate, ThresholdGate

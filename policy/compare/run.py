@@ -15,8 +15,8 @@ from datamodules.errors import RegateError
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
-from policy.budget import check_budget
-from policy.calibration import spread_clips
+from policy.budgets.search import spread_clips
+from policy.budgets.table import check_budget
 from policy.compare.calibrations import Calibrations
 from policy.compare.labels import why_no_accuracy
 from policy.compare.matched import compare as compare_sweeps

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from policy.budget import Calibration
-from policy.calibration import targets
+from policy.budgets.fallback import standing_alone
+from policy.budgets.search import targets
+from policy.budgets.table import Calibration
 from policy.compare.calibrations import Calibrations
 from policy.compare.policies import Entry
 from policy.compare.records import Operating, Sweep
 from policy.compare.timing import Timed
-from policy.fallback import standing_alone
 from policy.gates.base import Setting
 from policy.policies import DENSE
 

@@ -13,7 +13,7 @@ from policy.relax import Relaxation
 from policy.state import GateState
 
 if TYPE_CHECKING:
-    from policy.budget import Calibration
+    from policy.budgets.table import Calibration
 
 
 class Masks(StrEnum):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import RegateError
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates.base import BlockView, Decision, Gate, Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.observation import FAR, SPAN, Memo, fields, observe

@@ -29,7 +29,7 @@ from policy.tasks.backbone import BackboneTask  # noqa: F401  (likewise)
 from policy.tasks.gumbel import GumbelTask
 from policy.tasks.ppo import PPOTask  # noqa: F401  (likewise)
 from policy.tasks.reinforce import ReinforceTask  # noqa: F401  (likewise)
-from policy.visuals import RecomputeVisuals
+from policy.tasks.visuals import RecomputeVisuals
 
 DESCRIPTIONS = {
     "fit": "Train a gate on a frozen backbone, calibrate it, and write gate.safetensors.",

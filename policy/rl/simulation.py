@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policy.overlay import Caption, draw_overlay
 from policy.records import FrameResult
 from policy.rl.reward import Reference, quality_terms
 from policy.rl.world import Episode, World
+from policy.serving.overlay import Caption, draw_overlay
 from policy.session import ReuseSession
 
 Observations = NDArray[np.float32]

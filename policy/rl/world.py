@@ -13,8 +13,8 @@ from datamodules.base import ClipDataModule, ClipDataset, Split
 from datamodules.errors import RegateError
 from datamodules.records import Clip
 from datamodules.synthetic.clips import SyntheticClips
-from policy.budget import check_budget
-from policy.calibration import fit_block_offsets, spread_clips
+from policy.budgets.search import fit_block_offsets, spread_clips
+from policy.budgets.table import check_budget
 from policy.gates.base import Masks
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.steered import SteeredGate

@@ -10,8 +10,8 @@ import torch
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
 from datamodules.records import Clip
-from policy.budget import Calibration
-from policy.calibration import calibrate
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration
 from policy.gates.heuristic import ThresholdGate
 from policy.quality import dense_reference, sweep_clip
 from policy.rl.reward import Quality

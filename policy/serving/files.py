@@ -11,7 +11,7 @@ from datamodules.containers import average_rate, open_file
 from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
 from policy.atomic import atomic_write
-from policy.overlay import Caption, draw_overlay, enlargement
+from policy.serving.overlay import Caption, draw_overlay, enlargement
 from policy.serving.rows import FrameRow
 from policy.serving.serve import Served
 from policy.serving.totals import Summary

@@ -11,8 +11,8 @@ from torch import Tensor
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.video import VideoFrame
 from policy.device import timed, timed_by
-from policy.latency import LatencyController
 from policy.records import FrameResult
+from policy.serving.latency import LatencyController
 from policy.session import ReuseSession
 
 

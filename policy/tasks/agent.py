@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from backbones.preprocessing import Preprocessing
 from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
-from policy.calibration import spread_clips
+from policy.budgets.search import spread_clips
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.selective import ACTIONS, SelectiveGate
 from policy.quality import dense_reference, sweep_clip

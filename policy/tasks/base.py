@@ -15,10 +15,10 @@ from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from datamodules.geometry import ResizeCrop
 from datamodules.records import ClipBatch
-from policy.budget import Calibration, check_budget
-from policy.budget_table import budget_table
-from policy.calibration import calibrate, spread_clips, spread_places
-from policy.fallback import JUDGED_CLIPS
+from policy.budgets.build import budget_table
+from policy.budgets.fallback import JUDGED_CLIPS
+from policy.budgets.search import calibrate, spread_clips, spread_places
+from policy.budgets.table import Calibration, check_budget
 from policy.gate_file import calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate

@@ -11,15 +11,15 @@ from torch import Tensor
 from backbones.preprocessing import Preprocessing
 from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
-from policy.calibration import spread_clips
+from policy.budgets.search import spread_clips
 from policy.gates.heuristic import ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.losses import Distortion, distortion
 from policy.quality import DenseClip, dense_reference, sweep_clip
 from policy.records import FrameResult
 from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
 from policy.tasks.base import ReuseTask
+from policy.tasks.losses import Distortion, distortion
 
 BINS = 8
 LEAST_UNIT = 1e-3

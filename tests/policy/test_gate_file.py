@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from backbones import Backbone, Preprocessing
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.geometry import ResizeCrop
-from policy.budget import Calibration, Fallback, Verdict
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.gate_file import KEY, calibrated_on, load_gate, read_metadata, save_gate
 from policy.gates import CosineGate, Masks, SteeredGate, ThresholdGate
 from policy.gates.dictated import DictatedGate

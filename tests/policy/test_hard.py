@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules.errors import RegateError
-from policy.budget import Calibration, Fallback, Verdict
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.cost import BackboneMacs
 from policy.gates import CosineGate, LearnedGate, Masks, ThresholdGate, TopRGate
 from policy.gates.base import Carry, Decision, Gate

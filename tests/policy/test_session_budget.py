@@ -3,7 +3,7 @@
 import pytest
 
 from datamodules.errors import RegateError
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates import ThresholdGate
 from policy.session import ReuseSession
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from policy.budget import Calibration, Fallback, Verdict
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.gates import SteeredGate, ThresholdGate
 from policy.gates.heuristic import KeptThreshold
 from policy.gates.learned import LearnedGate

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates import AlwaysRecompute, FrameSkipGate, ThresholdGate
 from policy.session import ReuseSession
 

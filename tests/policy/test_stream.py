@@ -12,13 +12,13 @@ from backbones import load_backbone
 from datamodules.errors import RegateWarning
 from datamodules.video import read_frames
 from datamodules.video_writer import VideoWriter
-from policy.budget import Calibration, Fallback, Verdict
+from policy.budgets.risk import BudgetTest, Risk, RiskLimit
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.cli import main
 from policy.gate_file import save_gate
 from policy.gates import ThresholdGate, TopRGate
 from policy.gates.learned import LearnedGate
 from policy.guard import Guard
-from policy.risk import BudgetTest, Risk, RiskLimit
 from policy.session import ReuseSession
 from policy.stream import stream
 

@@ -11,8 +11,8 @@ import torch
 from backbones import load_backbone
 from datamodules.errors import RegateWarning
 from datamodules.synthetic import SyntheticClips
-from policy.budget import Calibration, Fallback, Verdict
-from policy.calibration import calibrate
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.cli import main
 from policy.cost import BackboneMacs
 from policy.divergence import kl_to_dense

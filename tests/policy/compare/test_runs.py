@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.compare.calibrations import Calibrations
 from policy.compare.policies import Entry
 from policy.compare.runs import Plan, Run, operating_points, plan

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from policy.budget import Calibration, Fallback, Verdict
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.exporting.programs import METADATA, Programs, programs
 from policy.gates import LearnedGate, ThresholdGate
 from policy.gates.top_k import TopK

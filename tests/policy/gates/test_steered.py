@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from datamodules.errors import RegateError
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates import Masks, SteeredGate, ThresholdGate
 from policy.gates.dictated import DictatedGate
 from policy.gates.observation import Memo

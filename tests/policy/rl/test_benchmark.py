@@ -10,7 +10,7 @@ from policy.rl.benchmark import EnvRow, _rows, _timed_rounds, bench_env
 
 
 def test_every_way_is_timed_alone_and_in_a_batch(tmp_path, capsys, monkeypatch):
-    from policy.budget import Calibration
+    from policy.budgets.table import Calibration
     from policy.rl.yardstick import Yardstick
 
     known = Yardstick(Calibration((0.05, 0.2, 0.8), (2.0, 0.5, -1.0), 0.04), (0.0, 0.2, 0.9))

@@ -16,7 +16,7 @@ from policy.rl.yardstick import Yardstick
 @pytest.fixture
 def world(digits):
     from datamodules.synthetic import SyntheticClips
-    from policy.budget import Calibration
+    from policy.budgets.table import Calibration
 
     known = Yardstick(Calibration((0.05, 0.2, 0.8), (2.0, 0.5, -1.0), 0.04), (0.0, 0.2, 0.9))
     data = SyntheticClips(num_frames=4, train_clips=8, calibration_clips=2, test_clips=2)

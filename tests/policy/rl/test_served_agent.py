@@ -10,8 +10,8 @@ import torch
 
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.video_writer import VideoWriter
-from policy.budget import Calibration, Fallback, Verdict
-from policy.calibration import calibrate
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata, save_gate
 from policy.gates import ThresholdGate

@@ -6,7 +6,7 @@ import torch
 
 from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gates import ThresholdGate
 from policy.rl.yardstick import LEAST_PRICE, Yardstick
 

@@ -5,7 +5,7 @@ import pytest
 
 from backbones import Preprocessing, load_backbone
 from datamodules.errors import RegateError, RegateWarning
-from policy.budget import Calibration
+from policy.budgets.table import Calibration
 from policy.gate_file import save_gate
 from policy.gates import ThresholdGate
 from policy.serving import opening

@@ -6,7 +6,7 @@ from backbones import load_backbone
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.video import VideoFrame
 from policy.gates import NeverRecompute, ThresholdGate
-from policy.latency import LatencyController
+from policy.serving.latency import LatencyController
 from policy.serving.rows import frame_row
 from policy.serving.serve import serve
 from policy.session import ReuseSession

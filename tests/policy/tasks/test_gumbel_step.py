@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from policy.losses import distortion
 from policy.quality import dense_clip
 from policy.relax import Relaxation
 from policy.session import ReuseSession
 from policy.tasks.gumbel import GumbelTask, dense_rows
+from policy.tasks.losses import distortion
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from datamodules.errors import RegateError
-from policy.budget import Calibration, Fallback, Verdict, check_budget
+from policy.budgets.table import Calibration, Fallback, Verdict, check_budget
 
 TABLE = Calibration(spent=(0.1, 0.4, 0.8), knobs=(3.0, 1.0, -2.0), floor=0.08, source="12 clips")
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.records import Clip
-from policy.budget import TOLERANCE, Calibration
-from policy.calibration import FloatArray, spent_per_clip, targets
+from policy.budgets.search import FloatArray, spent_per_clip, targets
+from policy.budgets.table import TOLERANCE, Calibration
 from policy.gates.base import Gate
 from policy.quality import DenseClip, dense_reference, sweep_clip
 

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from backbones.vit import Backbone
 from policy.compare.figure_style import FAINT, INK, LEARNED
 from policy.gates.base import Gate
-from policy.overlay import Caption, draw_overlay
+from policy.serving.overlay import Caption, draw_overlay
 from policy.session import ReuseSession
 
 LAYOUT = {

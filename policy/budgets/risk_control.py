@@ -15,10 +15,10 @@ from scipy.stats import binom
 
 from backbones.vit import Backbone
 from datamodules.records import Clip
-from policy.calibration import FloatArray
+from policy.budgets.risk import BudgetTest, Risk, RiskLimit
+from policy.budgets.search import FloatArray
 from policy.gates.base import Setting
 from policy.quality import dense_reference, sweep_settings
-from policy.risk import BudgetTest, Risk, RiskLimit
 
 SEED = 0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.errors import RegateError
-from policy.latency import AT_FLOOR, LatencyController
+from policy.serving.latency import AT_FLOOR, LatencyController
 
 TARGET, FLOOR = 20.0, 0.035
 

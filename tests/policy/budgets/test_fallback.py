@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from datamodules.synthetic import SyntheticClips
-from policy.budget import Calibration
-from policy.calibration import calibrate
+from policy.budgets.fallback import verdicts, with_fallback
+from policy.budgets.pacing import with_paces
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration
 from policy.compare.records import Sweep
-from policy.fallback import verdicts, with_fallback
 from policy.gates import ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.pacing import with_paces
 
 GROUPS = tuple("aabbccddeeff")
 

@@ -6,11 +6,11 @@ from functools import partial
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.records import Clip
-from policy.budget import Calibration
-from policy.calibration import calibrate
-from policy.fallback import with_fallback
+from policy.budgets.fallback import with_fallback
+from policy.budgets.pacing import PACES, with_paces
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration
 from policy.gates.base import Gate
-from policy.pacing import PACES, with_paces
 from policy.progress import progress
 
 

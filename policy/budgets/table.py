@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from datamodules.errors import RegateError
-from policy.risk import Risk
+from policy.budgets.risk import Risk
 
 TOLERANCE = 0.01
 """Relative; how far from a budget the knob that calibration finds for it may spend."""

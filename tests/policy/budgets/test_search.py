@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datamodules.errors import RegateError
-from policy.calibration import calibrate, fit_block_offsets, spent_per_clip, targets
+from policy.budgets.search import calibrate, fit_block_offsets, spent_per_clip, targets
 from policy.cost import BackboneMacs
 from policy.gates import ThresholdGate
 from policy.gates.learned import LearnedGate

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from policy.losses import distortion
 from policy.quality import DenseClip
 from policy.records import FrameResult, GuardReport
+from policy.tasks.losses import distortion
 
 
 def result(logits, features, patches):

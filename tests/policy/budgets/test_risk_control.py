@@ -10,10 +10,10 @@ from backbones import load_backbone
 from datamodules.errors import RegateError
 from datamodules.records import Clip
 from datamodules.synthetic import SyntheticClips
-from policy.budget import Calibration
+from policy.budgets.risk import Risk, RiskLimit
+from policy.budgets.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
+from policy.budgets.table import Calibration
 from policy.gates import ThresholdGate
-from policy.risk import Risk, RiskLimit
-from policy.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
 from policy.session import ReuseSession
 
 BUDGETS = (0.2, 0.3, 0.5, 1.0)

@@ -12,8 +12,9 @@ import numpy as np
 
 from backbones.vit import Backbone
 from datamodules.records import Clip
-from policy.budget import Calibration, Fallback, Verdict
-from policy.calibration import calibrate
+from policy.budgets.pacing import with_paces
+from policy.budgets.search import calibrate
+from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.compare.bootstrap import resample_counts, why_no_interval
 from policy.compare.curve import resampled_curve
 from policy.compare.estimate import estimates
@@ -21,7 +22,6 @@ from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
 from policy.gates.base import Gate, Masks, Setting
 from policy.gates.heuristic import ThresholdGate
-from policy.pacing import with_paces
 from policy.quality import SweptClip, dense_reference, sweep_settings
 
 JUDGED_CLIPS = 64

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from datamodules.records import Clip
-from policy.budget import Calibration
-from policy.calibration import calibrate, spent_per_clip
+from policy.budgets.pacing import PACES, with_paces
+from policy.budgets.search import calibrate, spent_per_clip
+from policy.budgets.table import Calibration
 from policy.gates import ThresholdGate
 from policy.gates.learned import LearnedGate
-from policy.pacing import PACES, with_paces
 from policy.quality import dense_clip, sweep_clip
 
 ASKED = (0.1, 0.2, 0.35)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from policy.overlay import AMBER, STRIP, TRACK, Caption, draw_overlay, enlargement
+from policy.serving.overlay import AMBER, STRIP, TRACK, Caption, draw_overlay, enlargement
 
 CAPTION = Caption(label="a", spent=0.5, budget=None, macs=5e8, dense_macs=1e9)
 

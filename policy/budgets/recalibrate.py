@@ -15,16 +15,16 @@ from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
-from policy.budget import Calibration, check_budget
-from policy.budget_table import budget_table
-from policy.calibration import spread_places
-from policy.fallback import JUDGED_CLIPS
+from policy.budgets.build import budget_table
+from policy.budgets.fallback import JUDGED_CLIPS
+from policy.budgets.risk import Risk, RiskLimit
+from policy.budgets.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
+from policy.budgets.search import spread_places
+from policy.budgets.table import Calibration, check_budget
 from policy.gate_file import read_metadata, save_gate
 from policy.gates.base import Gate
 from policy.progress import progress
 from policy.provenance import command
-from policy.risk import Risk, RiskLimit
-from policy.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
 from policy.serving.opening import open_gate
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from datamodules.errors import RegateWarning
+from policy.budgets.risk import BudgetTest, RiskLimit
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
-from policy.risk import BudgetTest, RiskLimit
 from policy.session import ReuseSession
 
 WORDS = [

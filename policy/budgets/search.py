@@ -13,7 +13,7 @@ from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from datamodules.records import Clip
-from policy.budget import TOLERANCE, Calibration
+from policy.budgets.table import TOLERANCE, Calibration
 from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Masks
 from policy.gates.heuristic import ShareGate, ThresholdGate

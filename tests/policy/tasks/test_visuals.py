@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from backbones import load_backbone
 from policy.gates import Masks, TopRGate
-from policy.visuals import RecomputeVisuals, watch
+from policy.tasks.visuals import RecomputeVisuals, watch
 
 
 class Example(LightningModule):
