@@ -193,7 +193,8 @@ class ReuseSession:
                 f"there is no stream {stream} to reset: the session serves {len(gate.frame)}, "
                 "counted from 0"
             )
-        fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1], gate.memo.shape[1])
+        patches, reads = gate.age.shape[1], gate.attention.shape[1] > 0
+        fresh = GateState.fresh(gate.seed[[stream]], patches, gate.memo.shape[1], reads)
         index = torch.tensor([stream], device=gate.frame.device)
         self.state = replace(
             state,
@@ -276,7 +277,7 @@ class ReuseSession:
         # A gate that holds fills these on the first frame, which is never held.
         nothing = backbone.mean.new_zeros(streams, 0)
         return SessionState(
-            gate=GateState.fresh(seeds, patches, self.gate.memo_size),
+            gate=GateState.fresh(seeds, patches, self.gate.memo_size, self.gate.reads_attention),
             guard=self._watch.fresh(streams),
             caches=self._mechanism.fresh(backbone, streams),
             logits=nothing,

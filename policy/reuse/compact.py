@@ -104,8 +104,9 @@ class CompactKV:
                     as_rows(mask).index_fill_(0, rows, True)
                 masks.append(mask)
                 visited.append((rows, active))
+            keys, values = state.keys[index], state.values[index]
             active = active + gathered_update(
-                block, active, rows, counts, state.keys[index], state.values[index]
+                index, block, active, rows, counts, keys, values, gate
             )
         flat_out.index_copy_(0, rows, active)
         for total, (places, inputs) in zip(state.sums, visited, strict=True):
