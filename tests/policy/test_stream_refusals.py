@@ -51,7 +51,7 @@ def test_a_folder_as_output_is_refused(video, tmp_path):
 
 
 def test_the_source_is_not_written_over(video):
-    with pytest.raises(RegateError, match="would replace the source: write to another file"):
+    with pytest.raises(RegateError, match="one of the source's files, which it would replace"):
         stream(video, gate="always", overlay=video, **DIGITS)
 
 
