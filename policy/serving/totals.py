@@ -5,15 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from policy.milliseconds import Latency
 from policy.serving.rows import FrameRow
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds per frame: median and 95th percentile."""
-
-    p50: float
-    p95: float
 
 
 @dataclass(frozen=True)
@@ -195,7 +188,4 @@ def _over(values: "array[float]", target: float | None) -> float | None:
 
 
 def _latency(values: "array[float]") -> Latency | None:
-    if not values:
-        return None
-    p50, p95 = np.percentile(values, [50, 95])
-    return Latency(float(p50), float(p95))
+    return Latency.of(values) if values else None

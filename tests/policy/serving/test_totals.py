@@ -1,7 +1,8 @@
 import pytest
 
+from policy.milliseconds import Latency
 from policy.serving.rows import FrameRow
-from policy.serving.totals import Latency, Totals
+from policy.serving.totals import Totals
 
 
 def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked=None, budget=0.25):
@@ -53,8 +54,8 @@ def test_means_and_latencies_are_over_the_frames_that_followed_another():
     assert seen.spent_with_first == pytest.approx(2.6 / 4)
     assert seen.macs_with_first == pytest.approx(26 / 4)
     assert (seen.agreement, seen.kl) == (0.5, 1.0)
-    assert seen.ms == Latency(p50=3.0, p95=pytest.approx(3.9))
-    assert seen.dense_ms == Latency(8.0, 8.0)
+    assert seen.ms == Latency(mean=3.0, p50=3.0, p95=pytest.approx(3.9))
+    assert seen.dense_ms == Latency(8.0, 8.0, 8.0)
 
 
 def test_a_run_of_one_frame_has_nothing_to_say_of_later_ones():
