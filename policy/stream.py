@@ -130,9 +130,10 @@ def stream(
             served = serve(islice(frames, max_frames), session, compare_dense, latency)
             summary = run(served, session, names, [*sinks, show], max_frames, latency)
         if rows:
-            kept = {"guard": asdict(guard), "cache_dtype": cache_dtype}
+            kept: dict[str, object] = {"guard": asdict(guard), "cache_dtype": cache_dtype}
+            kept["served_by"] = ", ".join(summary.served_by) or session.serving.name
             rows.finish(summary, _meta(source, gate, session) | kept)
-    print_summary(summary, _title(session))
+    print_summary(summary, _title(session, summary))
     for output in (overlay, json):
         if output:
             print(f"wrote {output}")
@@ -173,7 +174,7 @@ def run(
         budget=session.budget if latency is None else latency.ceiling,
         hard=session.hard,
         target_ms=None if latency is None else latency.target_ms,
-        knob=float(session.knob),
+        knob=float(session.knob) if latency is None else None,
         dense_macs=session.macs.dense,
         state_bytes=session.state_bytes,
         ended=ended,
@@ -235,13 +236,16 @@ def _tell_risk(session: ReuseSession, halved: bool) -> None:
         print("risk: caches were tested in full precision, so nothing is promised of half")
 
 
-def _title(session: ReuseSession) -> str:
+def _title(session: ReuseSession, summary: Summary) -> str:
     """Who was asked, who served, on what."""
-    served = "" if session.serving is session.gate else f", served by {session.serving.name},"
+    served = "".join(
+        f", served by {name}," if frames == summary.later else f", {frames} frames by {name},"
+        for name, frames in summary.served_by.items()
+        if name != session.gate.name
+    )
     return f"{session.gate.name}{served} on {session.backbone.name}"
 
 
 def _meta(source: str, gate: str, session: ReuseSession) -> dict[str, object]:
     about = describe(session.backbone, session.gate)
-    about |= {"served_by": session.serving.name}
     return {"source": source, "gate": gate, **about, "command": command(), "commit": commit()}
