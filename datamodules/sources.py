@@ -63,6 +63,21 @@ def video_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(visible, key=natural_key)]
 
 
+def source_files(source: str) -> list[Path]:
+    """Files that a source stands for, in the order they are read; none of a camera or a stream.
+
+    Args:
+        source: As in ``open_source``.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return video_files(path)
+    found = (Path(name) for name in glob.glob(str(path), recursive=True))
+    return sorted((f for f in found if f.is_file()), key=lambda f: natural_key(f.as_posix()))
+
+
 def _frames(source: str, fps: float | None) -> Iterator[VideoFrame]:
     if source == "-":
         return _live(open_container("pipe:0", "standard input"), "-", fps)
@@ -75,13 +90,11 @@ def _frames(source: str, fps: float | None) -> Iterator[VideoFrame]:
     if path.is_file():
         return read_frames(path, fps)
     if path.is_dir():
-        return _several(video_files(path), source, fps)
+        return _several(source_files(source), source, fps)
     if source.isdigit():
         return _camera(int(source), fps)
     if glob.has_magic(source):
-        found = (Path(name) for name in glob.glob(str(path), recursive=True))
-        files = sorted((f for f in found if f.is_file()), key=lambda f: natural_key(f.as_posix()))
-        return _several(files, source, fps)
+        return _several(source_files(source), source, fps)
     raise RegateError(
         f"there is no video at '{source}'; give a file, a folder, a glob, a camera number, an "
         f"rtsp:// or http:// address, or - for standard input."

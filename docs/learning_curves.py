@@ -7,7 +7,7 @@ Runs that get one label are seeds of one configuration: their mean is drawn thic
 thin, and the band is one standard deviation to either side. A label is the folder's name without
 the number at its end (`runs/ppo-0`: ppo; `runs/synthetic/vit/ppo/seed0`: ppo), or the values of the
 settings that --label_by names, as they stand in each run's config.yaml. Runs of one label whose
-model or data differ in anything but a seed are refused.
+model or data differ in anything but a seed, or the fallback that a file gets, are refused.
 
 The means end where the shortest run of a label does. Below the zero line of the default tag a
 policy is closer to dense than the threshold at the same MACs; the picture is of the clips that also
@@ -41,6 +41,8 @@ from policy.lightning.run_folder import CONFIG_NAME
 DEFAULT_TAG = "val/kl_minus_threshold"
 SHOWN = 8
 """Tags that an error names."""
+UNTRAINED = ("seed", "fallback")
+"""Settings in which seeds of one configuration may differ; a fallback is found after training."""
 AXES = {
     "clips": "training clips",
     "batches": "training batches (an agent's rollouts)",
@@ -160,7 +162,7 @@ def _trained(run: Run) -> dict[str, Any]:
     return {
         key: value
         for key, value in flat.items()
-        if key.split(".")[0] in ("model", "data") and key.split(".")[-1] != "seed"
+        if key.split(".")[0] in ("model", "data") and key.split(".")[-1] not in UNTRAINED
     }
 
 

@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO on the environment as it is: nothing here is specific to reuse.
 
-    pip install 'regate[rl]'
+    pip install -e '.[rl]'
     python docs/sb3.py --steps 20000
 
 Prints the return of the threshold heuristic (action 0) and of the agent on the same episodes.

@@ -38,7 +38,7 @@ def print_run(meta: dict[str, Any]) -> None:
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """One row per policy and budget; the lowest KL of each budget in bold."""
     metrics = [name for name in METRICS if name in rows[0]]
-    print("| asked | policy | spent | " + " | ".join(metrics) + " | ms p50 | state |")
+    print("| asked | policy | spent | " + " | ".join(metrics) + " | ms | state |")
     print("|---" * (len(metrics) + 5) + "|")
     for row in rows:
         asked = "" if row["budget"] is None else f"{row['budget']:g}"
@@ -46,7 +46,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         best = asked and row["kl"]["value"] == min(value for value in rivals if value is not None)
         name = f"**{row['policy']}**" if best else row["policy"]
         cells = [_with_interval(row[metric]) for metric in metrics]
-        milliseconds = "–" if row["ms_p50"] is None else f"{row['ms_p50']:.1f}"
+        milliseconds = "–" if row["ms_mean"] is None else f"{row['ms_mean']:.1f}"
         print(
             f"| {asked} | {name} | {row['spent']:.3f} | {' | '.join(cells)} | "
             f"{milliseconds} | {row['state_bytes'] / 1e6:.2f} MB |"

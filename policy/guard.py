@@ -44,7 +44,7 @@ class Guard:
         max_age: Flush once a patch was last recomputed, in every block, this many frames ago.
             Streams side by side have bounds of their own between half of it and all of it, by
             their seeds (0: all of it), so that they do not flush together. None for no bound.
-        check_every: On every so-manieth frame run the dense model as well, tell how far the gated
+        check_every: Every so many frames run the dense model as well, tell how far the gated
             output is from it, and go on from the dense one. Costs both. None for never.
         cap: Most that one frame of a flush may spend, fraction of the dense frame's MACs, where
             latency counts: a flush then takes several frames, what is most urgent first. It limits

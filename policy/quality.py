@@ -81,6 +81,7 @@ def sweep_clip(
     labels: Tensor | None = None,
     seed: int = 0,
     paces: Tensor | float = 1.0,
+    phase: float = 0.0,
 ) -> SweptClip:
     """Run a gate on one clip at several knobs and hold it against the dense model.
 
@@ -94,13 +95,14 @@ def sweep_clip(
             to the backbone's classes.
         seed: Of random policies.
         paces: Share of frames looked at, [k] or one for all.
+        phase: Where in their period the paces begin; ``staggered`` over the clips of a mean.
 
     Returns:
         Spent and the metrics kl, agreement, agreement_top5, cosine, cosine_worst5, cosine_pooled,
         excess_flips and, with labels, accuracy.
     """
     session = ReuseSession(backbone, gate, seed=seed)
-    session.knob, session.pace = knobs, paces
+    session.knob, session.pace, session.phase = knobs, paces, phase
     count = len(knobs)
     spent, logits, features, near = [], [], [], []
     for index, frame in enumerate(frames):
@@ -123,6 +125,7 @@ def sweep_settings(
     dense: DenseClip,
     labels: Tensor | None = None,
     seed: int = 0,
+    phase: float = 0.0,
 ) -> SweptClip:
     """As ``sweep_clip``, at settings of which some may be another gate's: a pass for each gate.
 
@@ -133,6 +136,7 @@ def sweep_settings(
         dense: From ``dense_reference``.
         labels: As in ``sweep_clip``.
         seed: Of random policies.
+        phase: As in ``sweep_clip``.
     """
     columns: dict[Gate, list[int]] = {}
     for column, setting in enumerate(settings):
@@ -144,7 +148,8 @@ def sweep_settings(
         paces = [s.pace for s in chosen]
         # One number where all are alike, so that a frame is held or embedded for all at once.
         pace = paces[0] if len(set(paces)) == 1 else torch.tensor(paces, dtype=torch.float64)
-        passes.append(sweep_clip(backbone, gate, frames, dense, knobs, labels, seed, pace))
+        swept = sweep_clip(backbone, gate, frames, dense, knobs, labels, seed, pace, phase)
+        passes.append(swept)
     order = torch.tensor([column for its in columns.values() for column in its]).argsort()
 
     def joined(parts: list[Tensor], dim: int) -> Tensor:

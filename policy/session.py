@@ -102,6 +102,8 @@ class ReuseSession:
         # Both floats, or tensors that give each stream its own, [s].
         self.knob: float | Tensor = gate.knob
         self.pace: float | Tensor = 1.0
+        # Where in its period a pace begins, in [0, 1): 0 waits longest for the first look.
+        self.phase = 0.0
         self._trains = execution == "masked"
         self._mechanism = mechanism(gate.masks, execution, cache_dtype)
         self._watch = Watch(guard or OFF, backbone, self.macs)
@@ -307,7 +309,7 @@ class ReuseSession:
         if not isinstance(self.pace, Tensor) and self.pace >= 1:
             return held
         pace = torch.as_tensor(self.pace, dtype=torch.float64, device=knob.device)
-        waits = ~due(state.gate.frame, pace, 0.0)
+        waits = ~due(state.gate.frame, pace, self.phase)
         # A pace that is set in mid-stream finds no output to repeat yet.
         waits = waits & (state.logits.numel() > 0)
         return waits if held is None else held | waits

@@ -1,5 +1,7 @@
 """What a gate can measure of a token: pure functions."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,6 +9,8 @@ from torch import Tensor
 # A token that did not move at all has drift 0; its logarithm must stay finite.
 DRIFT_FLOOR = 1e-6
 COSINE_FLOOR = 1e-12
+# Its multiples are spread more evenly over the unit interval than those of any other number.
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def l2_drift(tokens: Tensor, reference: Tensor) -> Tensor:
@@ -81,6 +85,19 @@ def due(frame: Tensor, rate: Tensor, phase: Tensor | float) -> Tensor:
     """
     now = (frame * rate + phase).floor()
     return now > ((frame - 1) * rate + phase).floor()
+
+
+def staggered(index: int) -> float:
+    """Phase of one clip of many, in [0, 1), for ``due``: evenly spread, however many there are.
+
+    From its dense first frame on, a stream waits for its first turn. A clip that ends before the
+    turns are many would therefore have fewer than its rate; with phases that are spread the rate
+    holds in the mean over clips of any length.
+
+    Args:
+        index: Of the clip.
+    """
+    return (0.5 + index * GOLDEN) % 1
 
 
 def uniform_noise(seed: Tensor, frame: Tensor, block: int, count: int) -> Tensor:

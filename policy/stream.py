@@ -9,7 +9,7 @@ from pathlib import Path
 from backbones.preprocessing import Preprocessing
 from datamodules.containers import probe
 from datamodules.errors import RegateError
-from datamodules.sources import open_source
+from datamodules.sources import open_source, source_files
 from datamodules.video import VideoFrame
 from datamodules.video_writer import VideoWriter
 from policy.budgets.table import TOLERANCE
@@ -120,7 +120,7 @@ def stream(
         latency = None
         if latency_ms is not None and budget is not None:
             latency = LatencyController(latency_ms, session.lowest, ceiling=budget)
-        _tell_risk(session)
+        _tell_risk(session, halved=cache_dtype is not None)
         names = names_of(session.backbone, class_names)
         sinks: list[Sink] = [rows] if rows else []
         if writer:
@@ -130,9 +130,10 @@ def stream(
             served = serve(islice(frames, max_frames), session, compare_dense, latency)
             summary = run(served, session, names, [*sinks, show], max_frames, latency)
         if rows:
-            kept = {"guard": asdict(guard), "cache_dtype": cache_dtype}
+            kept: dict[str, object] = {"guard": asdict(guard), "cache_dtype": cache_dtype}
+            kept["served_by"] = ", ".join(summary.served_by) or session.serving.name
             rows.finish(summary, _meta(source, gate, session) | kept)
-    print_summary(summary, _title(session))
+    print_summary(summary, _title(session, summary))
     for output in (overlay, json):
         if output:
             print(f"wrote {output}")
@@ -173,22 +174,28 @@ def run(
         budget=session.budget if latency is None else latency.ceiling,
         hard=session.hard,
         target_ms=None if latency is None else latency.target_ms,
-        knob=float(session.knob),
+        knob=float(session.knob) if latency is None else None,
         dense_macs=session.macs.dense,
         state_bytes=session.state_bytes,
         ended=ended,
     )
 
 
-def _check(source: str, outputs: Iterable[str | None], max_frames: int | None) -> None:
+def _check(source: str, outputs: Sequence[str | None], max_frames: int | None) -> None:
     if max_frames is not None and max_frames < 1:
         raise RegateError(f"max_frames must be 1 or more, got {max_frames}")
     for output in outputs:
         if output and Path(output).is_dir():
             raise RegateError(f"cannot write {output}, which is a folder: name a file in it")
-        if output and Path(output).exists() and Path(source).exists():
-            if Path(output).samefile(source):
-                raise RegateError(f"{output} would replace the source: write to another file")
+        if output and Path(output).exists():
+            if any(Path(output).samefile(file) for file in source_files(source)):
+                raise RegateError(
+                    f"{output} is one of the source's files, which it would replace: write to a "
+                    "file outside"
+                )
+    given = [Path(output).absolute() for output in outputs if output]
+    if len(set(given)) < len(given):
+        raise RegateError(f"--overlay and --json are both {given[0]}: name two files")
 
 
 def _open(source: str, fps: float | None) -> tuple[Iterator[VideoFrame], float]:
@@ -208,26 +215,37 @@ def _length(source: str, fps: float | None, max_frames: int | None) -> int | Non
     return length if max_frames is None else min(length, max_frames)
 
 
-def _tell_risk(session: ReuseSession) -> None:
+def _tell_risk(session: ReuseSession, halved: bool) -> None:
     """What the gate file promises, and whether the budget keeps to it."""
     table = session.gate.calibration
     if table is None or table.risk is None:
         return
     print(table.risk.told())
-    lowest, budget = table.risk.budget, session.budget
+    budget = session.budget
     if session.hard:
         print("risk: a hard budget cuts what was promised for, so nothing is promised of it")
-    elif lowest is not None and budget is not None and budget < lowest * (1 - TOLERANCE):
-        print(f"risk: budget {budget:g} is lower, so nothing is promised of it")
+    elif budget is None:
+        print("risk: what a knob spends was not tested, so nothing is promised of it")
+    elif not any(abs(passed / budget - 1) <= TOLERANCE for passed in table.risk.passed):
+        passed = ", ".join(f"{value:.4g}" for value in table.risk.passed)
+        print(
+            f"risk: budget {budget:g} did not pass the test, or was not tested, so nothing is "
+            f"promised of it{f'; of {passed} it is' if passed else ''}"
+        )
+    elif halved:
+        print("risk: caches were tested in full precision, so nothing is promised of half")
 
 
-def _title(session: ReuseSession) -> str:
+def _title(session: ReuseSession, summary: Summary) -> str:
     """Who was asked, who served, on what."""
-    served = "" if session.serving is session.gate else f", served by {session.serving.name},"
+    served = "".join(
+        f", served by {name}," if frames == summary.later else f", {frames} frames by {name},"
+        for name, frames in summary.served_by.items()
+        if name != session.gate.name
+    )
     return f"{session.gate.name}{served} on {session.backbone.name}"
 
 
 def _meta(source: str, gate: str, session: ReuseSession) -> dict[str, object]:
     about = describe(session.backbone, session.gate)
-    about |= {"served_by": session.serving.name}
     return {"source": source, "gate": gate, **about, "command": command(), "commit": commit()}

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import inspect
 import re
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -211,3 +212,21 @@ def test_a_strip_puts_the_chosen_frames_side_by_side(tmp_path, docs_script):
     assert abs(int(left) - 90) < 8 and gap == 255 and abs(int(right) - 250) < 8
     with pytest.raises(SystemExit, match="has no frame 4: choose smaller numbers"):
         docs_script("strip").strip(video, [0, 4], width=100)
+
+
+HASH = re.compile(r"(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])\b[0-9a-f]{7,8}\b")
+
+
+def test_every_commit_that_is_named_exists():
+    """A number whose commit cannot be looked up cannot be reproduced."""
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md"]
+    named = {name for page in pages for name in HASH.findall(page.read_text())}
+    log = subprocess.run(
+        ["git", "log", "--format=%H"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if log.returncode or (ROOT / ".git" / "shallow").exists():
+        pytest.skip("without the history of the repository commits cannot be looked up")
+    known = log.stdout.split()
+
+    assert named, "no page names a commit any more"
+    assert not {name for name in named if not any(full.startswith(name) for full in known)}

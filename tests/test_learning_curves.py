@@ -43,7 +43,7 @@ def test_seeds_are_averaged_where_all_of_them_have_a_value(make_run, script, tmp
     folders = [
         make_run("ppo-0", [(64, 0.02), (128, -0.02), (192, -0.06)]),
         make_run("ppo-1", [(64, float("nan")), (128, -0.06), (192, -0.08)], seed=1),
-        make_run("ppo-2", [(64, 0.05), (128, -0.04)], seed=2),
+        make_run("ppo-2", [(64, 0.05), (128, -0.04)], seed=2, fallback=False),
         make_run("reinforce-0", [(64, 0.01)]),
     ]
     out = tmp_path / "curves.png"

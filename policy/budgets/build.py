@@ -50,7 +50,7 @@ def budget_table(
         table = plain
         if paced and gate.decides_per_token:
             bar.reset(task, description="choosing paces", total=len(PACES) * len(clips))
-            table = with_paces(backbone, gate, clips, plain, advance)
+            table = with_paces(backbone, gate, clips, plain, budgets, advance)
         if judged and gate.heuristic is not None:
             split = data.dataset("calibration")
             found = (split[place] for place in judged)

@@ -23,6 +23,7 @@ from policy.cost import BackboneMacs
 from policy.gates.base import Gate, Masks, Setting
 from policy.gates.heuristic import ThresholdGate
 from policy.quality import SweptClip, dense_reference, sweep_settings
+from policy.signals import staggered
 
 JUDGED_CLIPS = 64
 """Of the calibration split, at most; many more than the knobs are found on."""
@@ -63,7 +64,7 @@ def with_fallback(
     alone = standing_alone(gate.heuristic)
     theirs = calibrate(backbone, alone, [clip.frames for clip in clips], budgets, table.source)
     if table.paces:
-        theirs = with_paces(backbone, alone, clips, theirs)
+        theirs = with_paces(backbone, alone, clips, theirs, budgets)
     settings = _settings(gate, table), _settings(gate.heuristic, theirs)
     ours, their = _swept(backbone, settings, judged, advance)
     found = verdicts(ours, their, table.spent)
@@ -114,12 +115,13 @@ def _swept(
     """Spent and KL of two gates over the same clips, one clip in memory at a time."""
     names, groups = [], []
     rows: tuple[list[_Row], list[_Row]] = ([], [])
-    for clip in clips:
+    for place, clip in enumerate(clips):
         names.append(clip.name)
         groups.append(clip.group)
         frames, dense = backbone.normalize(clip.frames), dense_reference(backbone, clip)
         for its, found in zip(settings, rows, strict=True):
-            found.append(_row(sweep_settings(backbone, its, frames, dense)))
+            swept = sweep_settings(backbone, its, frames, dense, phase=staggered(place))
+            found.append(_row(swept))
         advance()
     macs = BackboneMacs.of(backbone).dense
 

@@ -20,6 +20,7 @@ from policy.budgets.search import FloatArray, spent_per_clip, targets
 from policy.budgets.table import TOLERANCE, Calibration
 from policy.gates.base import Gate
 from policy.quality import DenseClip, dense_reference, sweep_clip
+from policy.signals import staggered
 
 PACES = (1.0, 2 / 3, 1 / 2, 1 / 3)
 """Shares that are tried; the first looks at every frame."""
@@ -52,6 +53,7 @@ def with_paces(
     gate: Gate,
     clips: Sequence[Clip],
     plain: Calibration,
+    budgets: Sequence[float] = (),
     advance: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Choose a pace for each point of a calibration, and for budgets below its floor.
@@ -61,6 +63,7 @@ def with_paces(
         gate: Any gate that decides per token.
         clips: The calibration clips; closeness is to dense on their undisturbed frames.
         plain: Of the same gate on the same clips, looking at every frame.
+        budgets: Asked for; those that only a pace reaches are met too.
         advance: Called after each pass over a clip.
     """
     shown = [clip.frames for clip in clips]
@@ -71,7 +74,10 @@ def with_paces(
     curves[0] = replace(curves[0], lowest=plain.lowest)
     # A gate that recomputes everything spends a little over 1, which is no budget one can ask for.
     every = dict(zip(plain.spent, plain.knobs, strict=True))
-    low = [spent for spent in targets(plain.floor * PACES[-1]) if spent < plain.lowest]
+    lowest = min(curve.lowest for curve in curves)
+    below = targets(plain.floor * PACES[-1], budgets)
+    # No knob was tried that spends still less; a curve that ends above its target ends the table.
+    low = {max(spent, lowest) for spent in below if spent < plain.lowest}
     points = [
         (budget, every[budget], 1.0)
         if curve.pace == 1
@@ -97,8 +103,9 @@ def _sweep(
 ) -> _Curve:
     spent, kl = np.zeros(len(knobs)), np.zeros(len(knobs))
     settings = torch.tensor(knobs, dtype=torch.float32)
-    for frames, reference in zip(clips, dense, strict=True):
-        swept = sweep_clip(backbone, gate, frames, reference, settings, paces=pace)
+    for place, (frames, reference) in enumerate(zip(clips, dense, strict=True)):
+        phase = staggered(place)
+        swept = sweep_clip(backbone, gate, frames, reference, settings, paces=pace, phase=phase)
         spent += swept.spent[1:].mean(0).numpy() / len(clips)
         kl += swept.metrics["kl"].cpu().double().numpy() / len(clips)
         advance()

@@ -67,6 +67,14 @@ class Risk:
     videos: int
     tested: tuple[BudgetTest, ...]
 
+    @property
+    def passed(self) -> tuple[float, ...]:
+        """The budgets of which the promise holds, ascending."""
+        lowest = self.budget
+        if lowest is None:
+            return ()
+        return tuple(sorted(step.budget for step in self.tested if step.budget >= lowest))
+
     def told(self) -> str:
         """The result in one line, for people."""
         limit = self.limit

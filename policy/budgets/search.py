@@ -18,6 +18,7 @@ from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Masks
 from policy.gates.heuristic import ShareGate, ThresholdGate
 from policy.session import ReuseSession
+from policy.signals import staggered
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,6 +27,8 @@ GRID = (0.04, 0.06, 0.09, 0.13, 0.19, 0.28, 0.41, 0.6, 0.85)
 APART = 0.2
 """Least distance of a grid point to an asked budget, in log MACs."""
 ROUNDS = 6
+OFFSET_CLIPS = 4
+"""That the offsets of blocks are measured on."""
 # A policy's lowest reachable budget is approached, not met, by its least spending knob.
 ABOVE_FLOOR = 1.05
 NEAR_FLOOR = 1.15
@@ -181,9 +184,10 @@ def spent_per_clip(
         pace: Share of frames looked at.
     """
     rows = []
-    for frames in clips:
+    for place, frames in enumerate(clips):
         session = ReuseSession(backbone, gate, execution="dry" if gate.runs_dry else "auto")
         session.knob, session.pace = torch.tensor(knobs, dtype=torch.float32), pace
+        session.phase = staggered(place)
         total = torch.zeros(len(knobs), dtype=torch.float64)
         for index, frame in enumerate(backbone.normalize(frames)):
             result = session.step(frame.expand(len(knobs), *frame.shape))
@@ -211,6 +215,21 @@ def fit_block_offsets(backbone: Backbone, gate: ThresholdGate, clips: Sequence[T
         for frame in backbone.normalize(frames):
             session.step(frame)
     gate.offsets = probe.typical(backbone.depth)
+
+
+def complete(backbone: Backbone, gate: Gate, clips: Sequence[Tensor]) -> None:
+    """Measure what a heuristic made by its name still lacks: block offsets of a threshold.
+
+    Args:
+        backbone: The frozen model.
+        gate: Any gate.
+        clips: Calibration clips, uint8 [t, c, h, w].
+
+    Raises:
+        RegateError: If clips are needed and missing, or have one frame.
+    """
+    if type(gate) is ThresholdGate and gate.masks is Masks.PER_BLOCK and gate.offsets is None:
+        fit_block_offsets(backbone, gate, clips[:OFFSET_CLIPS])
 
 
 def _check_lengths(clips: Sequence[Tensor]) -> None:

@@ -46,7 +46,8 @@ class Calibrations:
         """Of a gate that looks at the share of frames that is best at each budget."""
         key = _key(gate)
         if key not in self._paced:
-            self._paced[key] = with_paces(self._model, gate, self._clips, self.plain(gate))
+            plain = self.plain(gate)
+            self._paced[key] = with_paces(self._model, gate, self._clips, plain, self.budgets)
         return self._paced[key]
 
 

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
-from policy.budgets.search import fit_block_offsets
+from policy.budgets.search import complete
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.base import Gate
-from policy.gates.heuristic import AlwaysRecompute, RandomGate, ThresholdGate
+from policy.gates.heuristic import AlwaysRecompute, RandomGate
 from policy.policies import DENSE, HEURISTICS, LEARNED, PACED, POLICIES, build_gate, family
 
-OFFSET_CLIPS = 4
 RANDOM_SEEDS = (0, 1, 2)
 """Of policies that draw: one draw would make luck a property of the policy."""
 SEED_OPTION = re.compile(r"--seed_everything[= ](\d+)\b")
@@ -80,8 +79,7 @@ def entries(
             found.append(Entry(name, AlwaysRecompute(), 0, False))
         elif name in HEURISTICS:
             gate = build_gate(name).to(backbone.mean.device)
-            if isinstance(gate, ThresholdGate) and name == "threshold-per-block":
-                fit_block_offsets(backbone, gate, clips[:OFFSET_CLIPS])
+            complete(backbone, gate, clips)
             seeds = RANDOM_SEEDS if isinstance(gate, RandomGate) else (0,)
             found += [Entry(name, gate, seed, False) for seed in seeds]
     return found

@@ -100,6 +100,7 @@ class Operating:
         column: Which of the sweep's settings it is, counted from 0; the same for all seeds.
         spent: Realised mean over the later frames, fraction of the dense MACs.
         spent_with_first: The same with the dense first frame.
+        ms_mean: Mean latency of one frame in milliseconds; None if not timed.
         ms_p50: Median latency of one frame in milliseconds; None if not timed.
         ms_p95: 95th percentile of the latency in milliseconds; None if not timed.
         state_bytes: Bytes cached per stream; None if not measured.
@@ -113,6 +114,7 @@ class Operating:
     knob: float | None
     spent: float
     spent_with_first: float | None = None
+    ms_mean: float | None = None
     ms_p50: float | None = None
     ms_p95: float | None = None
     state_bytes: int | None = None

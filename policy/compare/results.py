@@ -36,7 +36,8 @@ class Row:
         spent_with_first: The same with the dense first frame.
         macs: ``spent`` in MACs per frame (1 MAC = 2 FLOPs).
         metrics: By name; a metric without any labels is absent.
-        ms_p50: Median latency per frame in milliseconds.
+        ms_mean: Mean latency per frame in milliseconds.
+        ms_p50: Its median, which for a policy that holds most frames is that of a held one.
         ms_p95: Its 95th percentile.
         state_bytes: Bytes cached per stream.
         interpolated: True if ``spent`` is more than 2 % off the budget, so that the metrics
@@ -54,6 +55,7 @@ class Row:
     spent_with_first: float | None
     macs: float | None
     metrics: Mapping[str, Estimate]
+    ms_mean: float | None
     ms_p50: float | None
     ms_p95: float | None
     state_bytes: int | None

@@ -182,8 +182,8 @@ def _timed(
         lambda: bar.advance(task),
     )
     return [
-        replace(operating, ms_p50=p50, ms_p95=p95)
-        for (operating, _), (p50, p95) in zip(measured, times, strict=True)
+        replace(operating, ms_mean=taken.mean, ms_p50=taken.p50, ms_p95=taken.p95)
+        for (operating, _), taken in zip(measured, times, strict=True)
     ]
 
 

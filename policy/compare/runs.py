@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from policy.budgets.fallback import standing_alone
+from policy.budgets.pacing import PACES
 from policy.budgets.search import targets
 from policy.budgets.table import Calibration
 from policy.compare.calibrations import Calibrations
@@ -64,11 +65,13 @@ def plan(entry: Entry, calibrations: Calibrations, fallback: bool = True) -> Pla
         theirs = calibrations.paced(standing_alone(gate.heuristic))
         calibration = replace(calibration, fallback=replace(filed, calibration=theirs))
     # Read at the targets, of which all seeds of a policy have the same, and not at the knobs
-    # that were found, of which two may serve one target.
-    wanted = tuple(
-        max(target, calibration.lowest)
-        for target in targets(calibration.floor, calibrations.budgets, calibrations.upto)
-    )
+    # that were found, of which two may serve one target. Paces are each seed's own, and with them
+    # how low it goes: the targets are those of the slowest.
+    floor = calibrations.plain(gate).floor * (PACES[-1] if entry.paced else 1.0)
+    reached = targets(floor, calibrations.budgets, calibrations.upto)
+    if calibrations.upto == 1:
+        reached += (1.0,)  # the most spending setting closes the curve
+    wanted = tuple(max(target, calibration.lowest) for target in reached)
     knobs, paces = tuple(map(calibration.knob, wanted)), tuple(map(calibration.pace, wanted))
     return Plan(entry, calibration, knobs, paces, wanted)
 

@@ -14,6 +14,7 @@ from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
 from policy.gates.base import Setting
 from policy.quality import DenseClip, dense_reference, sweep_settings
+from policy.signals import staggered
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Reference:
         clip: As delivered by the data module; policies run on its frames.
         dense: The dense model's outputs on the frames before any disturbance.
         labels: int64 [t] where the labels are the backbone's classes, else None.
+        phase: Where in their period policies with a pace begin, ``staggered`` over the clips.
     """
 
     clip: Clip
     dense: DenseClip
     labels: Tensor | None
+    phase: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,13 @@ def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Ite
     Raises:
         RegateError: If there are no clips, or one has a single frame.
     """
-    empty = True
-    for clip in clips:
-        empty = False
+    place = -1
+    for place, clip in enumerate(clips):
         if len(clip.frames) < 2:
             raise RegateError(f"{clip.name} has one frame; a comparison reads the later ones")
         dense = dense_reference(backbone, clip)
-        yield Reference(clip, dense, clip.labels if labelled else None)
-    if empty:
+        yield Reference(clip, dense, clip.labels if labelled else None, staggered(place))
+    if place < 0:
         raise RegateError("the test split has no clips: give the data module more videos")
 
 
@@ -94,7 +96,8 @@ def sweep(
     clip = reference.clip
     frames = backbone.normalize(clip.frames)
     dense, labels = reference.dense, reference.labels
-    swept = sweep_settings(backbone, settings, frames, dense, labels, entry.seed)
+    phase = reference.phase
+    swept = sweep_settings(backbone, settings, frames, dense, labels, entry.seed, phase)
     each = swept.over_frames | {"spent": swept.spent[1:]}
     return ClipSweep(
         name=clip.name,

@@ -103,7 +103,7 @@ def _columns() -> list[Column]:
         Column("pooled", _value("cosine_pooled"), 2, "cosine_pooled"),
         Column("flips", _value("excess_flips", "+.3f"), 4, "excess_flips"),
         Column("accuracy", _value("accuracy"), 9, "accuracy"),
-        Column("ms p50", lambda row: _number(row.ms_p50, ".1f"), 7),
+        Column("ms", lambda row: _number(row.ms_mean, ".1f"), 7),
         Column("p95", lambda row: _number(row.ms_p95, ".1f"), 3),
         Column("state", _state, 3),
     ]

@@ -81,7 +81,8 @@ def _step(row: Row) -> int:
 
 def _scalars(row: Row) -> dict[str, float]:
     values = {name: estimate.value for name, estimate in row.metrics.items()}
-    values |= {"spent": row.spent, "ms_p50": row.ms_p50, "ms_p95": row.ms_p95}
+    values |= {"spent": row.spent, "ms_mean": row.ms_mean}
+    values |= {"ms_p50": row.ms_p50, "ms_p95": row.ms_p95}
     return {f"compare/{name}": value for name, value in values.items() if value is not None}
 
 

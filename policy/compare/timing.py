@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from backbones.vit import Backbone
 from policy.device import timed as time_of
 from policy.gates.base import Gate
+from policy.milliseconds import Latency
 from policy.session import ReuseSession
+from policy.signals import staggered
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Timed:
 @torch.no_grad()
 def latencies(
     backbone: Backbone, timed: Sequence[Timed], clips: Sequence[Tensor], advance: Callable[[], None]
-) -> list[tuple[float, float]]:
+) -> list[Latency]:
     """Time each policy on the same frames, one stream at a time.
 
     Every frame goes through all policies before the next one does, so that a machine that slows
@@ -50,23 +51,23 @@ def latencies(
         advance: Called after each frame.
 
     Returns:
-        Median and 95th percentile in milliseconds per frame, gate included.
+        Milliseconds per frame, gate included.
     """
     taken: list[list[float]] = [[] for _ in timed]
-    for clip in clips:
-        steps = [_step(backbone, entry) for entry in timed]
+    for place, clip in enumerate(clips):
+        steps = [_step(backbone, entry, staggered(place)) for entry in timed]
         for index, frame in enumerate(clip):
             for step, times in zip(steps, taken, strict=True):
                 _, milliseconds = time_of(frame.device, step, frame)
                 if index:
                     times.append(milliseconds)
             advance()
-    return [(float(np.percentile(times, 50)), float(np.percentile(times, 95))) for times in taken]
+    return [Latency.of(times) for times in taken]
 
 
-def _step(backbone: Backbone, entry: Timed) -> Callable[[Tensor], object]:
+def _step(backbone: Backbone, entry: Timed, phase: float) -> Callable[[Tensor], object]:
     if entry.gate is None:
         return lambda frame: backbone(frame.unsqueeze(0))
     session = ReuseSession(backbone, entry.gate)
-    session.knob, session.pace = entry.knob, entry.pace
+    session.knob, session.pace, session.phase = entry.knob, entry.pace, phase
     return session.step

@@ -67,7 +67,7 @@ def _write_lines(lines: list[dict[str, object]], path: Path) -> None:
 
 def _flat(row: Row, metrics: list[str]) -> dict[str, object]:
     line = {name: value for name, value in vars(row).items() if name != "metrics"}
-    after = {name: line.pop(name) for name in ("ms_p50", "ms_p95", "state_bytes")}
+    after = {name: line.pop(name) for name in ("ms_mean", "ms_p50", "ms_p95", "state_bytes")}
     marks = {name: line.pop(name) for name in ("interpolated", "fallback", "note")}
     for name in metrics:
         estimate = row.metrics.get(name, Estimate(None, None))

@@ -27,7 +27,8 @@ class FrameRow:
         probability: Of that class, in [0, 1].
         spent: Fraction of the dense frame's MACs.
         budget: That was asked, in the mean, hard, or as the latency had it; None for a knob.
-        macs: The same in MACs.
+        served_by: Name of the gate, or of the heuristic that it fell back to.
+        macs: What was spent, in MACs.
         ms: Latency of the gated step, milliseconds.
         preprocess_ms: Of resize, crop and normalisation.
         dense_top1: Of the untouched model; this and the next are None where it was not run.
@@ -51,6 +52,7 @@ class FrameRow:
     probability: float | None
     spent: float
     budget: float | None
+    served_by: str
     macs: float
     ms: float
     preprocess_ms: float
@@ -100,6 +102,7 @@ def frame_row(served: Served, names: Sequence[str], num_classes: int) -> FrameRo
         probability=probability,
         spent=float(served.result.spent),
         budget=served.budget,
+        served_by=served.served_by,
         macs=float(served.result.macs),
         ms=served.ms,
         preprocess_ms=served.preprocess_ms,

@@ -27,6 +27,7 @@ class Served:
         restart: Why the session began afresh with this frame, for people; "" if it went on.
         ms: Latency of ``ReuseSession.step``, milliseconds.
         preprocess_ms: Of resize, crop and normalisation, which dense pays just so.
+        served_by: Name of the gate, or of the heuristic that it fell back to.
         budget: That was asked of the frame; None where a knob was set.
         dense: Logits of the untouched model on the same frame, [1, k]; None if not asked for.
         dense_ms: Its latency, measured in turns with the gated one.
@@ -38,6 +39,7 @@ class Served:
     restart: str
     ms: float
     preprocess_ms: float
+    served_by: str
     budget: float | None = None
     dense: Tensor | None = None
     dense_ms: float | None = None
@@ -89,7 +91,7 @@ def serve(
         dense, dense_ms = None, None
         if compare_dense and number % 2:
             dense, dense_ms = _dense(session, tensor)
-        budget = session.budget
+        budget, served_by = session.budget, session.serving.name
         result, ms = timed_by(clock, device, session.step, tensor)
         if compare_dense and not number % 2:
             dense, dense_ms = _dense(session, tensor)
@@ -100,7 +102,9 @@ def serve(
             )
         if latency is not None:
             _steer(session, latency, float(result.spent), ms, steered=not restart)
-        yield Served(number, frame, result, restart, ms, preprocess_ms, budget, dense, dense_ms)
+        yield Served(
+            number, frame, result, restart, ms, preprocess_ms, served_by, budget, dense, dense_ms
+        )
 
 
 def _steer(

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from policy.milliseconds import Latency
 from policy.serving.rows import FrameRow, Sink
 from policy.serving.serve import Served
-from policy.serving.totals import Latency, Summary
+from policy.serving.totals import Summary
 
 LABEL_WIDTH = 24
 HEADER = f"{'frame':>6} {'time':>8}  {'top-1':{LABEL_WIDTH}}      {'spent':>5} {'gated ms':>9}"
@@ -118,7 +119,7 @@ def _table(summary: Summary, title: str) -> Table:
     table.add_row("  largest on a frame", _number(summary.spent_max, ".3f"), "1")
     table.add_row("  with the first frame", _number(summary.spent_with_first, ".3f"), "1")
     table.add_row("MACs per frame", _macs(summary.macs), _macs(summary.dense_macs))
-    for name in ("p50", "p95"):
+    for name in ("mean", "p50", "p95"):
         table.add_row(f"ms per frame, {name}", _ms(summary.ms, name), _ms(summary.dense_ms, name))
     if summary.target_ms is not None:
         over = "-" if summary.over_target is None else f"{summary.over_target:.1%}"

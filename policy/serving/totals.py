@@ -5,15 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from policy.milliseconds import Latency
 from policy.serving.rows import FrameRow
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds per frame: median and 95th percentile."""
-
-    p50: float
-    p95: float
 
 
 @dataclass(frozen=True)
@@ -31,7 +24,8 @@ class Summary:
         over_target: Share of frames that took longer.
         budget_low: Smallest budget of a frame, where it was steered; else None.
         budget_high: Largest.
-        knob: The gate's setting.
+        knob: The gate's setting; None where budgets were steered, each with a knob of its own.
+        served_by: Later frames that each gate served, by name: one, or more where it was steered.
         spent: Mean fraction of the dense frame's MACs.
         spent_max: Largest on a frame.
         spent_with_first: The same with the dense first frames.
@@ -60,7 +54,8 @@ class Summary:
     over_target: float | None
     budget_low: float | None
     budget_high: float | None
-    knob: float
+    knob: float | None
+    served_by: dict[str, int]
     spent: float | None
     spent_max: float | None
     spent_with_first: float | None
@@ -112,6 +107,7 @@ class Totals:
     sources: int = 0
     flushes: int = 0
     spent_max: float | None = None
+    served_by: dict[str, int] = field(default_factory=dict)
     budgets: tuple[float, float] | None = None
     spent_with_first: Mean = field(default_factory=Mean)
     macs_with_first: Mean = field(default_factory=Mean)
@@ -137,6 +133,7 @@ class Totals:
         if row.budget is not None:
             low, high = self.budgets or (row.budget, row.budget)
             self.budgets = min(low, row.budget), max(high, row.budget)
+        self.served_by[row.served_by] = self.served_by.get(row.served_by, 0) + 1
         self.flushes += bool(row.flush)
         for name, mean in self.means.items():
             mean.add(getattr(row, name))
@@ -147,7 +144,7 @@ class Totals:
     def summary(
         self,
         budget: float | None,
-        knob: float,
+        knob: float | None,
         dense_macs: float,
         state_bytes: int,
         ended: str,
@@ -168,6 +165,7 @@ class Totals:
             budget_low=low,
             budget_high=high,
             knob=knob,
+            served_by=dict(self.served_by),
             spent=means["spent"],
             spent_max=self.spent_max,
             spent_with_first=self.spent_with_first.value,
@@ -195,7 +193,4 @@ def _over(values: "array[float]", target: float | None) -> float | None:
 
 
 def _latency(values: "array[float]") -> Latency | None:
-    if not values:
-        return None
-    p50, p95 = np.percentile(values, [50, 95])
-    return Latency(float(p50), float(p95))
+    return Latency.of(values) if values else None

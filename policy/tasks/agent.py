@@ -250,9 +250,15 @@ class AgentTask(ReuseTask):
             knobs = knobs.to(self.device)
             metrics = sweep_clip(self.backbone, threshold, frames, dense, knobs, labels).metrics
             kept = metrics[self.quality].double().cpu()
-            # A clip without labels has no accuracy, and says nothing of what is lost.
-            lost.append((kept if self.quality == "kl" else 1 - kept).nan_to_num(0.0))
-        return torch.stack(lost)
+            lost.append(kept if self.quality == "kl" else 1 - kept)
+        # A clip without labels has no accuracy, and says nothing of what is lost.
+        told = [values for values in lost if not values.isnan().any()]
+        if not told:
+            raise RegateError(
+                f"quality {self.quality} needs labels, and no calibration clip has any: kl, "
+                "agreement and cosine need none"
+            )
+        return torch.stack(told)
 
     def _check_labels(self) -> None:
         classes, ours = len(self.data.class_names), self.backbone.num_classes

@@ -213,6 +213,8 @@ class ReuseTask(LightningModule):
         parts = [name for name in self.state_dict() if not name.startswith(BACKBONE)]
         path = path or str(self.trainer.ckpt_path)
         check_fits(path, checkpoint, type(self).__name__, parts, self.backbone)
+        # What was measured was of the weights before these.
+        self.gate.calibration = None
         self._commands = list(checkpoint.get("commands", []))
 
     def on_fit_end(self) -> None:
@@ -284,6 +286,7 @@ class ReuseTask(LightningModule):
 
     def _measure_yardstick(self) -> None:
         """Calibrate the threshold; its knobs are those the gate is trained and validated at."""
+        self._threshold_curve = None
         clips = [clip.frames for clip in spread_clips(self.data, self.calibration_clips)]
         threshold = ThresholdGate().to(self.device)
         self.yardstick = calibrate(self.backbone, threshold, clips, READ_AT, self.data.name)

@@ -107,7 +107,8 @@ def test_a_fallback_and_a_promise_of_the_gate_file_are_told(video, tmp_path, cap
         assert risk.told() in printed.splitlines()
         lower = budget < 0.5
         assert "a hard budget" not in printed
-        assert ("risk: budget 0.2 is lower, so nothing is promised of it" in printed) is lower
+        assert ("risk: budget 0.2 did not pass the test, or was not tested" in printed) is lower
+        assert ("of 0.5 it is" in printed) is lower
         assert ("gumbel, served by threshold, on regate_vit_digits" in printed) is lower
         served_by = json.loads(out.read_text())["meta"]["served_by"]
         assert served_by == ("threshold" if lower else "gumbel")
@@ -115,6 +116,13 @@ def test_a_fallback_and_a_promise_of_the_gate_file_are_told(video, tmp_path, cap
     stream(video, gate=path, budget=0.5, weights="random", hard=True)
     promised = "risk: a hard budget cuts what was promised for, so nothing is promised of it"
     assert promised in capsys.readouterr().out.splitlines()
+    for untested, told in (
+        ({"budget": 0.4}, "risk: budget 0.4 did not pass"),  # between two points
+        ({"knob": 0.3}, "risk: what a knob spends was not tested"),
+        ({"budget": 0.5, "cache_dtype": "float16"}, "risk: caches were tested in full"),
+    ):
+        stream(video, gate=path, weights="random", **untested)
+        assert told in capsys.readouterr().out
     assert [message.split(":")[0] for message in said] == [path, path]  # once per run
 
 

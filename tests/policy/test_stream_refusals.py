@@ -1,5 +1,7 @@
 """What `regate stream` cannot do is told in a sentence, before anything is served."""
 
+from pathlib import Path
+
 import pytest
 
 from datamodules.errors import RegateError
@@ -51,8 +53,21 @@ def test_a_folder_as_output_is_refused(video, tmp_path):
 
 
 def test_the_source_is_not_written_over(video):
-    with pytest.raises(RegateError, match="would replace the source: write to another file"):
+    with pytest.raises(RegateError, match="one of the source's files, which it would replace"):
         stream(video, gate="always", overlay=video, **DIGITS)
+
+
+def test_no_file_of_a_folder_or_a_glob_is_written_over(video):
+    folder = Path(video).parent
+    for source in (str(folder), str(folder / "*.mp4")):
+        with pytest.raises(RegateError, match="one of the source's files"):
+            stream(source, gate="always", overlay=video, **DIGITS)
+
+
+def test_two_outputs_are_two_files(video, tmp_path):
+    out = str(tmp_path / "out.mp4")
+    with pytest.raises(RegateError, match="name two files"):
+        stream(video, gate="always", overlay=out, json=out, **DIGITS)
 
 
 def test_a_failed_run_leaves_no_files(video, tmp_path):

@@ -108,3 +108,30 @@ def test_a_table_keeps_its_paces_in_a_file(tables):
 def test_tables_from_before_look_at_every_frame():
     value = {"spent": [0.2, 0.5], "knobs": [1.0, 0.0], "floor": 0.1, "source": ""}
     assert Calibration.from_json(value).pace(0.3) == 1.0
+
+
+@pytest.mark.parametrize("pace", [1 / 2, 1 / 3])
+def test_a_pace_spends_on_short_clips_what_it_spends_in_a_long_stream(digits, digit_clips, pace):
+    """Five later frames have one turn of three, or two; which it is depends on the clip."""
+    gate, still = ThresholdGate(), [clip[:1] for clip in digit_clips]
+    knob = np.array([-9.0])  # everything that moved at all; nothing does, so looks cost the same
+    short = [clip.expand(6, -1, -1, -1) for clip in still * 6]
+    long = [still[0].expand(61, -1, -1, -1)]
+
+    share = [
+        float(spent_per_clip(digits, gate, its, knob, pace=pace).mean()) for its in (short, long)
+    ]
+
+    whole = float(spent_per_clip(digits, gate, long, knob).mean())
+    assert share[0] == pytest.approx(pace * whole, rel=0.05)
+    assert share[1] == pytest.approx(pace * whole, rel=0.02)
+
+
+def test_a_budget_that_only_a_pace_reaches_is_met(digits, digit_clips):
+    plain = calibrate(digits, ThresholdGate(), digit_clips, ASKED)
+    asked = 0.8 * plain.floor
+    paced = with_paces(digits, ThresholdGate(), as_clips(digit_clips), plain, [asked])
+
+    knob, pace = np.array([paced.knob(asked)]), paced.pace(asked)
+    spent = spent_per_clip(digits, ThresholdGate(), digit_clips, knob, pace=pace).mean()
+    assert spent == pytest.approx(asked, rel=0.06)

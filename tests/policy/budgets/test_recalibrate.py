@@ -113,3 +113,11 @@ def test_what_cannot_be_is_told_in_one_sentence(words, told, tmp_path, monkeypat
         main(["calibrate", *words, *WORDS])
     assert told in capsys.readouterr().err
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_threshold_per_block_gets_its_offsets(tmp_path, digits):
+    path = tmp_path / "gate.safetensors"
+    main(["calibrate", "--gate=threshold-per-block", *WORDS, "--out", str(path), "--budgets=0.3"])
+
+    offsets = load_gate(path, digits).offsets
+    assert offsets[0] == 0 and len(set(offsets)) == digits.depth

@@ -76,7 +76,7 @@ def test_a_row_says_what_was_spent_how_close_it_stays_and_how_long_it_takes(resu
     for row in results["rows"]:
         assert set(row) == METRICS | {
             "policy", "learned", "budget", "knob", "pace", "spent", "spent_with_first", "macs",
-            "ms_p50", "ms_p95", "state_bytes", "interpolated", "fallback", "note",
+            "ms_mean", "ms_p50", "ms_p95", "state_bytes", "interpolated", "fallback", "note",
         }  # fmt: skip
         assert row["learned"] == (row["policy"] in GATE)
         assert row["pace"] == 1 or row["policy"].endswith("-paced")

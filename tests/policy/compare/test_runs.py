@@ -1,5 +1,7 @@
 """Where the budgets lie in a sweep."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,25 @@ def test_one_knob_at_two_paces_is_two_settings(make_sweep):
 
     assert [point.column for point, _ in points] == [0, 1]
     assert [point.spent for point, _ in points] == pytest.approx([0.11, 0.42])
+
+
+def test_the_whole_budget_has_a_setting_of_its_own(backbone):
+    planned = plan(Entry("top-r", build_gate("top-r"), 0, False), Calibrations(backbone, [], [1.0]))
+
+    assert planned.targets[-1] == 1.0 and planned.targets == tuple(sorted(planned.targets))
+    assert planned.knobs[-1] > planned.knobs[-2]
+
+
+def test_seeds_of_a_paced_policy_are_read_at_the_same_number_of_budgets(backbone, monkeypatch):
+    """Though one of them may have found a slower pace, and with it a lower floor."""
+    calibrations, counts = Calibrations(backbone, [], [0.2]), []
+    plain = Calibration((0.1, 0.2, 0.9), (0.1, 0.2, 0.9), 0.08)
+    monkeypatch.setattr(calibrations, "plain", lambda gate: plain)
+    for pace in (1 / 3, 1 / 2, 1.0):
+        paced = replace(plain, spent=(0.1 * pace, 0.2, 0.9), floor=0.08 * pace, paces=(pace, 1, 1))
+        monkeypatch.setattr(calibrations, "paced", lambda gate, its=paced: its)
+        planned = plan(Entry("top-r-paced", build_gate("top-r"), 0, False), calibrations)
+        counts.append(len(planned.knobs))
+        assert min(planned.targets) == pytest.approx(max(0.1 * pace, paced.lowest), rel=0.2)
+
+    assert len(set(counts)) == 1

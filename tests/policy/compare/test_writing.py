@@ -75,7 +75,7 @@ def test_csv_columns_stand_in_reading_order(comparison, tmp_path):
     assert header == (
         "policy,learned,budget,knob,pace,spent,spent_with_first,macs,kl,kl_low,kl_high,"
         "agreement,agreement_low,agreement_high,accuracy,accuracy_low,accuracy_high,"
-        "ms_p50,ms_p95,state_bytes,interpolated,fallback,note"
+        "ms_mean,ms_p50,ms_p95,state_bytes,interpolated,fallback,note"
     )
 
 

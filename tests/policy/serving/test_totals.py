@@ -1,10 +1,14 @@
 import pytest
 
+from policy.milliseconds import Latency
 from policy.serving.rows import FrameRow
-from policy.serving.totals import Latency, Totals
+from policy.serving.totals import Totals
 
 
-def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked=None, budget=0.25):
+def row(
+    frame, spent, ms, restart="", agrees=True, source="a", flush="", checked=None, budget=0.25,
+    served_by="gumbel",
+):  # fmt: skip
     return FrameRow(
         frame=frame,
         source=source,
@@ -17,6 +21,7 @@ def row(frame, spent, ms, restart="", agrees=True, source="a", flush="", checked
         probability=0.5,
         spent=spent,
         budget=budget,
+        served_by=served_by,
         macs=10 * spent,
         ms=ms,
         preprocess_ms=1.0,
@@ -53,8 +58,8 @@ def test_means_and_latencies_are_over_the_frames_that_followed_another():
     assert seen.spent_with_first == pytest.approx(2.6 / 4)
     assert seen.macs_with_first == pytest.approx(26 / 4)
     assert (seen.agreement, seen.kl) == (0.5, 1.0)
-    assert seen.ms == Latency(p50=3.0, p95=pytest.approx(3.9))
-    assert seen.dense_ms == Latency(8.0, 8.0)
+    assert seen.ms == Latency(mean=3.0, p50=3.0, p95=pytest.approx(3.9))
+    assert seen.dense_ms == Latency(8.0, 8.0, 8.0)
 
 
 def test_a_run_of_one_frame_has_nothing_to_say_of_later_ones():
@@ -94,3 +99,10 @@ def test_a_run_that_is_steered_by_its_latency_tells_of_budgets_and_of_frames_tha
     plain = summary(*rows)
     assert (plain.hard, plain.target_ms, plain.over_target) == (False, None, None)
     assert (plain.budget_low, plain.budget_high) == (None, None)
+
+
+def test_who_served_how_many_frames_is_counted():
+    rows = [row(0, 1.0, 5.0, restart="the first frame", served_by="threshold")]
+    rows += [row(i, 0.2, 2.0, served_by="threshold" if i > 2 else "gumbel") for i in (1, 2, 3)]
+
+    assert summary(*rows).served_by == {"gumbel": 2, "threshold": 1}

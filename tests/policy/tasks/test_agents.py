@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from datamodules.errors import RegateError
+from datamodules.records import Clip
 from policy.cli import main
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.heuristic import ThresholdGate
@@ -338,3 +340,21 @@ def test_a_step_limit_counts_steps_of_the_optimiser_and_the_learning_rate_falls_
     assert last["global_step"] == 16
     assert last["lr_schedulers"][0]["last_epoch"] == last["lr_schedulers"][0]["T_max"]
     assert last["lr_schedulers"][0]["_last_lr"] == pytest.approx([0])
+
+
+def test_a_clip_without_labels_says_nothing_of_what_accuracy_is_lost(monkeypatch, digit_clips):
+    task = PPOTask("regate_vit_digits", "random", quality="accuracy")
+    knobs = torch.tensor([0.0, 2.0])
+
+    def lost(*labels):
+        clips = [
+            Clip(frames, torch.full((len(frames),), label), str(label), "")
+            for frames, label in zip(digit_clips, labels, strict=False)
+        ]
+        monkeypatch.setattr("policy.tasks.agent.spread_clips", lambda *_: clips)
+        monkeypatch.setattr(PPOTask, "data", None)
+        return task._lost(knobs)
+
+    assert len(lost(3, -1, 4)) == 2
+    with pytest.raises(RegateError, match="no calibration clip has any"):
+        lost(-1, -1)
