@@ -146,9 +146,7 @@ def calibrated_on(metadata: Metadata) -> Preprocessing:
 def _settings(gate: Gate) -> dict[str, Any]:
     if isinstance(gate, LearnedGate):
         settings = {key: getattr(gate, key) for key in ("dim", "depth", "rank", "hidden")}
-        settings |= {"releases": len(gate.releases) > 0}
-        # Files of gates that read none are those of versions that knew none.
-        return settings | ({"attention": True} if gate.reads_attention else {})
+        return settings | {"releases": len(gate.releases) > 0}
     if isinstance(gate, SelectiveGate):
         return _settings_of_agent(gate)
     if isinstance(gate, ThresholdGate):

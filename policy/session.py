@@ -71,7 +71,8 @@ class ReuseSession:
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
             without calibration or, when hard, without scores; if the guard's cap leaves no room;
-            if keys and values cannot be cached in ``cache_dtype``.
+            if keys and values cannot be cached in ``cache_dtype``; if the gate reads the attention
+            of a class token that the backbone has not.
         ValueError: If the execution does not fit the gate, or a hard budget is to be relaxed.
     """
 
@@ -89,6 +90,11 @@ class ReuseSession:
     ) -> None:
         if relaxation is not None and execution != "masked":
             raise ValueError('relaxed decisions need execution="masked"')
+        if gate.reads_attention and not backbone.has_class_token:
+            raise RegateError(
+                f"the {gate.name} gate reads where the class token looks, and {backbone.name} has "
+                "none: take threshold"
+            )
         self.backbone = backbone
         self.gate = gate
         self.macs = BackboneMacs.of(backbone)

@@ -111,8 +111,10 @@ def _frame(
     count: int,
 ) -> dict[str, Any]:
     """The blocks under a mask that selects ``count`` tokens of each stream, and the head."""
-    out, caches, shares = _blocks(backbone, tokens, caches, _places(mask, count))
-    if gate.attention.shape[1] and backbone.has_class_token:
+    out, caches, shares = _blocks(
+        backbone, tokens, caches, _places(mask, count), gate.attention.shape[1] > 0
+    )
+    if shares:
         gate = replace(gate, attention=by_half(shares)[:, backbone.num_prefix_tokens :])
     logits, features, patches = backbone.head(out)
     after = gate.after(mask[:, backbone.num_prefix_tokens :])
@@ -137,13 +139,13 @@ def _places(mask: Tensor, count: int) -> Places:
 
 
 def _blocks(
-    backbone: Backbone, tokens: Tensor, caches: CompactState, places: Places
+    backbone: Backbone, tokens: Tensor, caches: CompactState, places: Places, attention: bool
 ) -> tuple[Tensor, CompactState, list[Tensor]]:
     """``CompactKV.step`` for equal counts.
 
     Returns:
-        The last block's output [s, n, d], the caches, and where the first token looks in each
-        block, [s, n].
+        The last block's output [s, n, d], the caches, and where the class token looks in each
+        block, [s, n]; nothing if that is not asked for.
     """
     inputs = active = tokens[places]  # [s, r, d]
     all_keys, all_values, shares = [], [], []
@@ -153,7 +155,8 @@ def _blocks(
         new = project(block, active)
         keys = old_keys.index_put(places, new.keys)
         values = old_values.index_put(places, new.values)
-        shares.append(class_attention(new.queries[:, 0], keys, block.scale))
+        if attention:
+            shares.append(class_attention(new.queries[:, 0], keys, block.scale))
         attended = attend(block, new.queries, keys, values)
         active = active + update(block, active, attended, new.gate)
         all_keys.append(keys)

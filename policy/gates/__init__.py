@@ -4,6 +4,7 @@ from policy.gates.base import BlockView, Carry, Decision, Gate, Masks
 from policy.gates.frame import FrameSkipGate, HoldGate
 from policy.gates.heuristic import (
     AlwaysRecompute,
+    AttentionGate,
     CosineGate,
     NeverRecompute,
     PeriodicGate,
@@ -16,6 +17,7 @@ from policy.gates.steered import SteeredGate
 
 __all__ = [
     "AlwaysRecompute",
+    "AttentionGate",
     "BlockView",
     "Carry",
     "CosineGate",

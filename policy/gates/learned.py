@@ -13,12 +13,8 @@ from policy.signals import DRIFT_FLOOR, log_drift, neighbourhood
 
 # Scalars per patch at admission; see ``_scalars``.
 NUM_SCALARS = 11
-# With the class token's attention, in the blocks of either half.
-NUM_ATTENTION = 2
 # Relative log drifts beyond this are all "far" or all "near".
 CLAMP = 4.0
-# Relative attention under this is none.
-ATTENTION_FLOOR = 1e-2
 
 
 class LearnedGate(Gate):
@@ -45,8 +41,6 @@ class LearnedGate(Gate):
         knob_mean: Centre of the log thresholds it is trained for.
         knob_std: Their spread; both scale the knob as a feature.
         releases: Whether later blocks may release patches.
-        attention: Whether it sees how much the class token looked at each patch on the frame
-            before; of a backbone without one it learns nothing from it.
     """
 
     name = "gumbel"
@@ -65,7 +59,6 @@ class LearnedGate(Gate):
         knob_mean: float = 0.0,
         knob_std: float = 1.0,
         releases: bool = True,
-        attention: bool = False,
     ) -> None:
         super().__init__(Masks.NESTED if releases else Masks.SHARED, knob=knob_mean)
         self.dim, self.depth, self.rank, self.hidden = dim, depth, rank, hidden
@@ -73,9 +66,7 @@ class LearnedGate(Gate):
         self.register_buffer("knob_std", torch.tensor(knob_std))
         self.meaning = nn.Linear(dim, rank, bias=False)
         self.movement = nn.Linear(dim, rank, bias=False)
-        self.reads_attention = attention
-        self.scalars = NUM_SCALARS + NUM_ATTENTION * attention
-        self.admit = _network(self.scalars + 2 * rank, hidden)
+        self.admit = _network(NUM_SCALARS + 2 * rank, hidden)
         self.releases = nn.ModuleList(
             _network(1 + 2 * rank, hidden) for _ in range((depth - 1) * releases)
         )
@@ -113,17 +104,13 @@ class LearnedGate(Gate):
         return Decision(decision, score, Carry(score, carry.content, carry.noise, decision))
 
     def macs(self, block: int, dim: int) -> float:
-        """Matrix MACs of the networks, d each for the drift, its norm and the cosine's two.
-
-        And d per block for the class token's products with the keys.
-        """
+        """Matrix MACs of the networks, and d each for the drift, its norm and the cosine's two."""
         if block and not self.releases:
             return 0.0
         if block:
             return float((1 + 2 * self.rank) * self.hidden + self.hidden)
-        network = (self.scalars + 2 * self.rank) * self.hidden + self.hidden
-        attention = self.depth * dim * self.reads_attention
-        return float(2 * self.rank * dim + network + 4 * dim + attention)
+        network = (NUM_SCALARS + 2 * self.rank) * self.hidden + self.hidden
+        return float(2 * self.rank * dim + network + 4 * dim)
 
     def _content(self, view: BlockView) -> Tensor:
         """Projections of what the patch was and of where it moved, [s, p, 2 · rank]."""
@@ -133,7 +120,7 @@ class LearnedGate(Gate):
         return torch.cat([self.meaning(meaning), self.movement(direction)], dim=-1)
 
     def _scalars(self, view: BlockView, drift: Tensor) -> Tensor:
-        """Causal scalars of each patch, roughly in [-1, 1], [s, p, scalars]."""
+        """Causal scalars of each patch, roughly in [-1, 1], [s, p, NUM_SCALARS]."""
         knob = view.knob.unsqueeze(1).to(drift.dtype)
         relative = (drift - knob).clamp(-CLAMP, CLAMP)
         near_mean, near_peak = neighbourhood(relative, view.grid)
@@ -153,10 +140,6 @@ class LearnedGate(Gate):
             (knob - self.knob_mean) / self.knob_std,
             over,
         ]
-        if self.reads_attention:
-            attention = view.state.attention.to(drift.dtype)
-            relative = attention / attention.mean(1, keepdim=True)
-            features += (relative.clamp_min(ATTENTION_FLOOR).log() / CLAMP).unbind(-1)
         return torch.stack([feature.expand_as(drift) for feature in features], dim=-1)
 
 

@@ -50,7 +50,7 @@ class FrameGate:
         self.grid = backbone.grid
         self.prefix = backbone.num_prefix_tokens
         self.depth = backbone.depth
-        self.sees_attention = backbone.has_class_token and state.attention.shape[1] > 0
+        self.sees_attention = state.attention.shape[1] > 0
         self.relaxation = relaxation
         self.room = room
         self.score: Tensor | None = None

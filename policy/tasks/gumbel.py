@@ -55,7 +55,6 @@ class GumbelTask(ReuseTask):
         noise_scale: Of the logistic noise, in units of log drift; one sample per patch and frame.
         probes: Share of undecided patches whose decision's worth is measured (``policy.relax``).
         releases: Whether patches may be released at later blocks, by a network in each.
-        attention: Whether the gate sees how much the class token looked at each patch.
         cosine_weight: Of the cosine terms on patch tokens and pooled features, beside KL.
         label_weight: Of the cross-entropy to labels, which must be the backbone's classes; 0 is
             label-free.
@@ -85,7 +84,6 @@ class GumbelTask(ReuseTask):
         noise_scale: float = 0.2,
         probes: float = 0.6,
         releases: bool = False,
-        attention: bool = False,
         cosine_weight: float = 0.5,
         label_weight: float = 0.0,
         budget_range: tuple[float, float] = (0.06, 0.6),
@@ -107,7 +105,7 @@ class GumbelTask(ReuseTask):
                 raise RegateError(f"{name} must be 0 or more, got {value:g}")
         if not 0 < probes <= 1:
             raise RegateError(f"probes must be in (0, 1], the share probed; got {probes:g}")
-        self.releases, self.attention = releases, attention  # before the gate is made
+        self.releases = releases  # before the gate is made
         super().__init__(backbone, weights, calibration_clips, budget, preprocessing, fallback)
         self.save_hyperparameters()
         self.learning_rate = learning_rate
@@ -127,12 +125,7 @@ class GumbelTask(ReuseTask):
 
     def new_gate(self) -> LearnedGate:
         """It starts as the threshold."""
-        return LearnedGate(
-            self.backbone.dim,
-            self.backbone.depth,
-            releases=self.releases,
-            attention=self.attention,
-        )
+        return LearnedGate(self.backbone.dim, self.backbone.depth, releases=self.releases)
 
     def on_fit_start(self) -> None:
         """Start the prices where the threshold's own curve puts them.
