@@ -23,13 +23,14 @@ def state():
     return Nested(
         single=number[:, None].clone(),
         several=(number + 10, number + 20),
-        inner=GateState.fresh(torch.arange(3) + 30, patches=2, memo=1),
+        inner=GateState.fresh(torch.arange(3) + 30, patches=2, memo=1, attention=True),
     )
 
 
 def test_tensors_come_in_the_order_of_the_fields(state):
     firsts = [tensor[0].flatten()[0].item() for tensor in state.tensors()]
-    assert firsts == [0, 10, 20, 0, 30, 0, 1, 0]  # single, several, frame, seed, age, last, memo
+    # single, several, frame, seed, age, last, memo, attention
+    assert firsts == [0, 10, 20, 0, 30, 0, 1, 0, 0.5]
 
 
 def test_a_clone_shares_no_memory(state):
@@ -63,7 +64,7 @@ def test_detach_cuts_the_graph(state):
 
 
 def test_bytes_are_those_of_all_tensors(state):
-    floats, gate = 3 * 3 * 4, 3 * (8 + 8 + 2 * 4 + 2 + 4)
+    floats, gate = 3 * 3 * 4, 3 * (8 + 8 + 2 * 4 + 2 + 4 + 2 * 2 * 4)
     assert state.nbytes == floats + gate
 
 
