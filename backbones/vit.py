@@ -100,11 +100,6 @@ class Backbone(nn.Module):
         return int(self.vit.num_prefix_tokens)
 
     @property
-    def has_class_token(self) -> bool:
-        """Whether the first token is one that no patch is in."""
-        return self.vit.cls_token is not None
-
-    @property
     def grid(self) -> tuple[int, int]:
         """Patch rows and columns."""
         rows, columns = self.vit.patch_embed.grid_size

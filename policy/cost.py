@@ -87,8 +87,6 @@ class BackboneMacs:
         streams, depth, tokens = recompute.shape
         patches = tokens - self.num_prefix_tokens
         first = gate.frame_macs + gate.macs(0, self.dim) * patches
-        if gate.reads_attention:  # the class token's products with all keys, once more
-            first += sum(self.pairs) / 2 * self.num_tokens
         total = torch.full((streams,), first, dtype=torch.float64)
         if gate.masks is Masks.SHARED:
             return total

@@ -7,7 +7,6 @@ from policy.gates.base import Gate, Masks
 from policy.gates.frame import FrameSkipGate, HoldGate
 from policy.gates.heuristic import (
     AlwaysRecompute,
-    AttentionGate,
     CosineGate,
     NeverRecompute,
     PeriodicGate,
@@ -33,8 +32,6 @@ HEURISTICS: dict[str, Callable[[], Gate]] = {
     "threshold-paced": ThresholdGate,
     "top-r": TopRGate,
     "top-r-per-block": lambda: TopRGate(masks=Masks.PER_BLOCK),
-    "attention": AttentionGate,
-    "attention-paced": AttentionGate,
     "cosine": CosineGate,
     "cosine-per-block": lambda: CosineGate(masks=Masks.PER_BLOCK),
 }
@@ -63,7 +60,7 @@ def build_gate(name: str, knob: float | None = None) -> Gate:
         name: A key of ``HEURISTICS``.
         knob: Its setting; the class's default if None. A fraction of the patches for random,
             periodic and top-r, of the frames for frame-skip; the logarithm of the threshold for
-            threshold, attention and cosine.
+            threshold and cosine.
 
     Raises:
         RegateError: If the name is no heuristic: unknown, learned, or the dense model.

@@ -71,8 +71,7 @@ class ReuseSession:
     Raises:
         RegateError: If the budget is outside (0, 1], under the gate's floor, or asked of a gate
             without calibration or, when hard, without scores; if the guard's cap leaves no room;
-            if keys and values cannot be cached in ``cache_dtype``; if the gate reads the attention
-            of a class token that the backbone has not.
+            if keys and values cannot be cached in ``cache_dtype``.
         ValueError: If the execution does not fit the gate, or a hard budget is to be relaxed.
     """
 
@@ -90,11 +89,6 @@ class ReuseSession:
     ) -> None:
         if relaxation is not None and execution != "masked":
             raise ValueError('relaxed decisions need execution="masked"')
-        if gate.reads_attention and not backbone.has_class_token:
-            raise RegateError(
-                f"the {gate.name} gate reads where the class token looks, and {backbone.name} has "
-                "none: take threshold"
-            )
         self.backbone = backbone
         self.gate = gate
         self.macs = BackboneMacs.of(backbone)
@@ -201,8 +195,7 @@ class ReuseSession:
                 f"there is no stream {stream} to reset: the session serves {len(gate.frame)}, "
                 "counted from 0"
             )
-        patches, reads = gate.age.shape[1], gate.attention.shape[1] > 0
-        fresh = GateState.fresh(gate.seed[[stream]], patches, gate.memo.shape[1], reads)
+        fresh = GateState.fresh(gate.seed[[stream]], gate.age.shape[1], gate.memo.shape[1])
         index = torch.tensor([stream], device=gate.frame.device)
         self.state = replace(
             state,
@@ -285,7 +278,7 @@ class ReuseSession:
         # A gate that holds fills these on the first frame, which is never held.
         nothing = backbone.mean.new_zeros(streams, 0)
         return SessionState(
-            gate=GateState.fresh(seeds, patches, self.gate.memo_size, self.gate.reads_attention),
+            gate=GateState.fresh(seeds, patches, self.gate.memo_size),
             guard=self._watch.fresh(streams),
             caches=self._mechanism.fresh(backbone, streams),
             logits=nothing,

@@ -83,9 +83,6 @@ class GateState(Streams):
         age: Frames since each patch was last recomputed, float32 [s, p].
         last: Whether it was recomputed on the frame before, bool [s, p].
         memo: What the gate itself wrote down of the stream, float32 [s, m]; zeros at first.
-        attention: Share of the class token's attention that each patch had on the frame before,
-            mean over heads and over the blocks of the first and of the second half, float32
-            [s, p, 2]; [s, 0, 2] for gates that do not read it.
     """
 
     frame: Tensor
@@ -93,18 +90,10 @@ class GateState(Streams):
     age: Tensor
     last: Tensor
     memo: Tensor
-    attention: Tensor
 
     @classmethod
-    def fresh(cls, seeds: Tensor, patches: int, memo: int = 0, attention: bool = False) -> Self:
-        """For streams that have not seen a frame.
-
-        Args:
-            seeds: int64 [s].
-            patches: p.
-            memo: Numbers that the gate writes down.
-            attention: Whether the gate reads it; the same for all patches at first.
-        """
+    def fresh(cls, seeds: Tensor, patches: int, memo: int = 0) -> Self:
+        """For streams that have not seen a frame, of a gate that writes ``memo`` numbers."""
         shape = (len(seeds), patches)
         return cls(
             frame=torch.zeros_like(seeds),
@@ -112,9 +101,6 @@ class GateState(Streams):
             age=torch.zeros(shape, device=seeds.device),
             last=torch.ones(shape, dtype=torch.bool, device=seeds.device),
             memo=torch.zeros(len(seeds), memo, device=seeds.device),
-            attention=torch.full((len(seeds), patches * attention, 2), 1 / patches).to(
-                seeds.device
-            ),
         )
 
     def after(self, recomputed: Tensor) -> Self:

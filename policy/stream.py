@@ -64,8 +64,7 @@ def stream(
             With --hard the most that a later frame may spend.
         hard: Let no frame after a stream's first, which is dense, spend more than the budget: of
             the patches that the gate wants, as many as fit, highest scores first. Quiet frames
-            spend less. For gate files, and for threshold, attention, top-r and cosine
-            beside their --knob.
+            spend less. For gate files, and for threshold, top-r and cosine beside their --knob.
         latency_ms: Keep 95 of 100 frames within so many milliseconds of computing (decoding,
             resizing and a stream's first frame, which is dense, not counted). The budget is then
             hard and set anew for every frame, by the time that those before it took; --budget is
@@ -84,7 +83,7 @@ def stream(
             are known.
         knob: The policy's own setting instead of a budget, or beside a hard one: the share of
             patches for random, periodic and top-r (of frames for frame-skip), the logarithm of
-            the threshold for threshold, attention and cosine.
+            the threshold for threshold and cosine.
         preprocessing: What happens to an image first; by default what the gate file was
             calibrated with, or the model's own.
         seed: Of random policies.

@@ -103,7 +103,7 @@ def test_every_policy_is_named_in_the_readme():
         *("random", "periodic", "threshold", "top-r", "cosine")
     }
     assert {name for name in names if f"{name}-paced" in POLICIES} == {
-        *("threshold", "attention", "gumbel", "ppo", "reinforce")
+        *("threshold", "gumbel", "ppo", "reinforce")
     }
 
 

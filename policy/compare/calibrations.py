@@ -8,7 +8,7 @@ from policy.budgets.pacing import with_paces
 from policy.budgets.search import calibrate
 from policy.budgets.table import Calibration
 from policy.gates.base import Gate
-from policy.gates.heuristic import AttentionGate, ThresholdGate
+from policy.gates.heuristic import ThresholdGate
 
 HEADROOM = 1.5
 """How far above the highest budget a curve is swept: test videos may spend less than asked."""
@@ -53,6 +53,6 @@ class Calibrations:
 
 def _key(gate: Gate) -> Hashable:
     """Thresholds with the same masks and offsets are one gate; of others, each is its own."""
-    if isinstance(gate, ThresholdGate) and type(gate) in (ThresholdGate, AttentionGate):
-        return type(gate), gate.masks, tuple(gate.offsets or ())
+    if type(gate) is ThresholdGate:
+        return gate.masks, tuple(gate.offsets or ())
     return gate

@@ -43,15 +43,6 @@ class Entry:
         return self.policy.endswith(PACED)
 
 
-def heuristics_of(backbone: Backbone) -> list[str]:
-    """Names of the heuristics that a backbone can have: all, or those that need no class token."""
-    return [
-        name
-        for name, make in HEURISTICS.items()
-        if backbone.has_class_token or not make().reads_attention
-    ]
-
-
 def entries(
     policies: Sequence[str], gates: Sequence[str], backbone: Backbone, clips: Sequence[Tensor]
 ) -> list[Entry]:

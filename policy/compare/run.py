@@ -21,7 +21,7 @@ from policy.compare.calibrations import Calibrations
 from policy.compare.labels import why_no_accuracy
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.meta import describe
-from policy.compare.policies import Entry, entries, heuristics_of
+from policy.compare.policies import Entry, entries
 from policy.compare.records import Operating
 from policy.compare.report import write_report
 from policy.compare.results import Results
@@ -30,7 +30,7 @@ from policy.compare.sweep import ClipSweep, gather, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.device import open_device
 from policy.gate_file import read_metadata
-from policy.policies import DENSE, LEARNED, PACED
+from policy.policies import DENSE, HEURISTICS, LEARNED, PACED
 from policy.progress import progress
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
@@ -96,7 +96,7 @@ def compare(
     test = data.dataset("test")
     no_accuracy = why_no_accuracy(data.class_names, model)
     clips = spread_clips(data, calibration_clips)
-    chosen = policies or [DENSE, *heuristics_of(model), *_learned(gates or [])]
+    chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
     with progress() as bar:
         found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
         plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)

@@ -80,8 +80,7 @@ def programs(backbone: Backbone, gate: Gate, patches: int, streams: int = 1) -> 
     ranked = _as_served(backbone, gate, patches)
     height, width = backbone.image_size
     frames = backbone.mean.new_zeros(streams, backbone.in_chans, height, width)
-    first = FirstFrame(backbone, ranked.reads_attention).eval()
-    later = LaterFrame(backbone, ranked).eval()
+    first, later = FirstFrame(backbone).eval(), LaterFrame(backbone, ranked).eval()
     with torch.no_grad():
         state = first(frames)["state"]
         spent = _spent(backbone, ranked)

@@ -10,7 +10,6 @@ State is a flat dictionary of tensors whose first dimension is the stream: a fil
 without this package, and so cannot name its classes.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from policy.gates.base import BlockView, Masks
 from policy.gates.top_k import TopK
 from policy.reuse.base import for_gates
 from policy.reuse.compact import CompactKV, CompactState
-from policy.reuse.rows import attend, by_half, class_attention, project, update
+from policy.reuse.rows import attend, project, update
 from policy.state import GateState
 
 State = dict[str, Tensor]
@@ -33,20 +32,17 @@ class FirstFrame(nn.Module):
 
     Args:
         backbone: Frozen.
-        attention: Whether the gate of later frames reads where the class token looks.
     """
 
-    def __init__(self, backbone: Backbone, attention: bool = False) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self.attention = attention
 
     def forward(self, frames: Tensor) -> dict[str, Any]:
         """All tokens of frames [s, c, h, w]; see ``LaterFrame.forward`` for what comes out."""
         backbone, streams = self.backbone, len(frames)
         seeds = torch.arange(streams, device=frames.device)
-        patches = backbone.num_tokens - backbone.num_prefix_tokens
-        gate = GateState.fresh(seeds, patches, attention=self.attention)
+        gate = GateState.fresh(seeds, backbone.num_tokens - backbone.num_prefix_tokens)
         caches = CompactKV(Masks.SHARED).fresh(backbone, streams)
         mask = torch.ones_like(caches.reference[..., 0], dtype=torch.bool)
         return _frame(backbone, backbone.embed(frames), gate, caches, mask, backbone.num_tokens)
@@ -111,11 +107,7 @@ def _frame(
     count: int,
 ) -> dict[str, Any]:
     """The blocks under a mask that selects ``count`` tokens of each stream, and the head."""
-    out, caches, shares = _blocks(
-        backbone, tokens, caches, _places(mask, count), gate.attention.shape[1] > 0
-    )
-    if shares:
-        gate = replace(gate, attention=by_half(shares)[:, backbone.num_prefix_tokens :])
+    out, caches = _blocks(backbone, tokens, caches, _places(mask, count))
     logits, features, patches = backbone.head(out)
     after = gate.after(mask[:, backbone.num_prefix_tokens :])
     return {
@@ -139,24 +131,17 @@ def _places(mask: Tensor, count: int) -> Places:
 
 
 def _blocks(
-    backbone: Backbone, tokens: Tensor, caches: CompactState, places: Places, attention: bool
-) -> tuple[Tensor, CompactState, list[Tensor]]:
-    """``CompactKV.step`` for equal counts.
-
-    Returns:
-        The last block's output [s, n, d], the caches, and where the class token looks in each
-        block, [s, n]; nothing if that is not asked for.
-    """
+    backbone: Backbone, tokens: Tensor, caches: CompactState, places: Places
+) -> tuple[Tensor, CompactState]:
+    """The last block's output [s, n, d] and the caches; ``CompactKV.step`` for equal counts."""
     inputs = active = tokens[places]  # [s, r, d]
-    all_keys, all_values, shares = [], [], []
+    all_keys, all_values = [], []
     # Packed linear layers belong to one kind of processor and do not export.
     blocks = [open_block(block) for block in backbone.blocks]
     for block, old_keys, old_values in zip(blocks, caches.keys, caches.values, strict=True):
         new = project(block, active)
         keys = old_keys.index_put(places, new.keys)
         values = old_values.index_put(places, new.values)
-        if attention:
-            shares.append(class_attention(new.queries[:, 0], keys, block.scale))
         attended = attend(block, new.queries, keys, values)
         active = active + update(block, active, attended, new.gate)
         all_keys.append(keys)
@@ -168,7 +153,7 @@ def _blocks(
         values=tuple(all_values),
         sums=(memory.index_put(places, active - inputs),),
     )
-    return (tokens + memory).index_put(places, active), after, shares
+    return (tokens + memory).index_put(places, active), after
 
 
 def _packed(gate: GateState, caches: CompactState) -> State:
@@ -180,8 +165,6 @@ def _packed(gate: GateState, caches: CompactState) -> State:
         "reference": caches.reference,
         "memory": caches.sums[0],
     }
-    if gate.attention.shape[1]:
-        state["attention"] = gate.attention
     for index, (keys, values) in enumerate(zip(caches.keys, caches.values, strict=True)):
         state |= {f"keys.{index}": keys, f"values.{index}": values}
     return state
@@ -196,7 +179,6 @@ def _unpacked(state: State, depth: int) -> tuple[GateState, CompactState]:
         age=age,
         last=state["last"],
         memo=age.new_zeros(len(frame), 0),
-        attention=state.get("attention", age.new_zeros(len(frame), 0, 2)),
     )
     caches = CompactState(
         reference=state["reference"],

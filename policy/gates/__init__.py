@@ -4,7 +4,6 @@ from policy.gates.base import BlockView, Carry, Decision, Gate, Masks
 from policy.gates.frame import FrameSkipGate, HoldGate
 from policy.gates.heuristic import (
     AlwaysRecompute,
-    AttentionGate,
     CosineGate,
     NeverRecompute,
     PeriodicGate,
@@ -17,7 +16,6 @@ from policy.gates.steered import SteeredGate
 
 __all__ = [
     "AlwaysRecompute",
-    "AttentionGate",
     "BlockView",
     "Carry",
     "CosineGate",

@@ -127,8 +127,6 @@ class Gate(nn.Module):
     decides_per_token: bool = True
     # Whether the tokens' network-wide update (``BlockView.memory``) is read.
     reads_memory: bool = False
-    # Whether the class token's attention (``GateState.attention``) is read.
-    reads_attention: bool = False
     # Whether its decisions come with a score, by which a hard budget can rank patches.
     gives_score: bool = False
     # Numbers that it writes down of a stream from frame to frame, in ``GateState.memo``.
@@ -208,7 +206,7 @@ class Gate(nn.Module):
     @property
     def runs_dry(self) -> bool:
         """Whether its masks follow from the patch embedding alone."""
-        return self.masks is Masks.SHARED and not (self.reads_memory or self.reads_attention)
+        return self.masks is Masks.SHARED and not self.reads_memory
 
     def hold(self, state: GateState, knob: Tensor) -> Tensor | None:
         """Streams whose last output is repeated before anything is computed, bool [s] or None."""

@@ -21,10 +21,6 @@ from policy.signals import (
 # Golden ratio: consecutive patches get phases that are spread as evenly as can be.
 GOLDEN = 0.6180339887498949
 
-ATTENTION_POWER = 0.5
-# Attention under this share of the mean is none; its logarithm must stay finite.
-ATTENTION_FLOOR = 1e-2
-
 
 class AlwaysRecompute(Gate):
     """Recompute every token: equals the untouched model."""
@@ -197,26 +193,6 @@ class KeptThreshold(ThresholdGate):
     def macs(self, block: int, dim: int) -> float:
         """The drift's norm at the first block."""
         return 0.0 if block else super().macs(block, dim)
-
-
-class AttentionGate(ThresholdGate):
-    """The threshold on drift where the class token looks, and on less of it where it does not.
-
-    ``log drift + ½ log (attention ÷ its mean over the frame)`` is compared with the knob, attention
-    being the class token's in the second half of the blocks on the frame before. What a stale patch
-    spoils reaches the class token in proportion to it. Not of the literature: a baseline of ours,
-    for what relevance is worth without training.
-    """
-
-    name = "attention"
-    reads_attention = True
-
-    def drift(self, view: BlockView) -> Tensor:
-        """Log drift, weighted, [s, p]."""
-        late = view.state.attention[..., 1]
-        relative = (late / late.mean(1, keepdim=True)).clamp_min(ATTENTION_FLOOR).log()
-        drift = super().drift(view)
-        return drift + ATTENTION_POWER * relative.to(drift.dtype)
 
 
 class CosineGate(ThresholdGate):

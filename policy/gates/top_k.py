@@ -39,7 +39,6 @@ class TopK(Gate):
         self.gate = gate
         self.count = count
         self.reads_memory = gate.reads_memory
-        self.reads_attention = gate.reads_attention
 
     def decide(self, view: BlockView) -> Decision:
         """The patches of the highest scores.

@@ -10,7 +10,6 @@ from backbones.vit import Backbone
 from policy.gates.base import BlockView, Carry, Gate, Masks
 from policy.hard import highest
 from policy.relax import Relaxation
-from policy.reuse.rows import by_half, class_attention
 from policy.state import GateState, Streams
 
 
@@ -49,14 +48,11 @@ class FrameGate:
         self.all_overruled = bool(self.overruled.all())
         self.grid = backbone.grid
         self.prefix = backbone.num_prefix_tokens
-        self.depth = backbone.depth
-        self.sees_attention = state.attention.shape[1] > 0
         self.relaxation = relaxation
         self.room = room
         self.score: Tensor | None = None
         self._carry: Carry | None = None
         self._mask: Tensor | None = None
-        self._shares: list[Tensor] = []
         # Of the rows that ``keep`` is asked about: which are patches, and which the gate may not
         # release.
         self._followed = self._spared = torch.empty(0)
@@ -141,21 +137,6 @@ class FrameGate:
         self._followed = (kept.cumsum(0) - 1)[self._followed[stays]]
         self._spared = self._spared[stays]
         return kept
-
-    @torch.no_grad()
-    def attended(self, block: int, queries: Tensor, keys: Tensor, scale: float) -> None:
-        """Note where the class token of each stream looks in a block; asked of ``sees_attention``.
-
-        Args:
-            block: Index of the block; all of them in order.
-            queries: The class token's, [s, h, d / h].
-            keys: Of all tokens, [s, n, h, d / h].
-            scale: Of their products.
-        """
-        self._shares = [*self._shares[:block], class_attention(queries, keys, scale)]
-        if len(self._shares) == self.depth:
-            attention = by_half(self._shares)[:, self.prefix :]
-            self.state = replace(self.state, attention=attention)
 
     def _follow(self, rows: Tensor, num_tokens: int) -> None:
         """From all patches to the admitted ones."""

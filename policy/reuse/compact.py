@@ -104,9 +104,8 @@ class CompactKV:
                     as_rows(mask).index_fill_(0, rows, True)
                 masks.append(mask)
                 visited.append((rows, active))
-            keys, values = state.keys[index], state.values[index]
             active = active + gathered_update(
-                index, block, active, rows, counts, keys, values, gate
+                block, active, rows, counts, state.keys[index], state.values[index]
             )
         flat_out.index_copy_(0, rows, active)
         for total, (places, inputs) in zip(state.sums, visited, strict=True):

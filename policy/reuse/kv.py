@@ -98,8 +98,6 @@ class MaskedKV:
             new = project(block, x)
             keys = _mix(mask, new.keys, state.keys[index])
             values = _mix(mask, new.values, state.values[index])
-            if gate.sees_attention:
-                gate.attended(index, new.queries[:, 0], keys, block.scale)
             attended = attend(block, new.queries, keys, values)
             change = _mix(mask, update(block, x, attended, new.gate), state.updates[index])
             references.append(_mix(mask.detach() > 0.5, x.detach(), state.reference[index]))
@@ -156,7 +154,7 @@ class GatheredKV:
             inputs = as_rows(x).index_select(0, rows)
             counts = mask.sum(1).tolist()
             keys, values = state.keys[index], state.values[index]
-            change = gathered_update(index, block, inputs, rows, counts, keys, values, gate)
+            change = gathered_update(block, inputs, rows, counts, keys, values)
             as_rows(state.updates[index]).index_copy_(0, rows, change)
             as_rows(state.reference[index]).index_copy_(0, rows, inputs)
             x = x + state.updates[index]
@@ -165,26 +163,22 @@ class GatheredKV:
 
 
 def gathered_update(
-    index: int,
     block: OpenBlock,
     inputs: Tensor,
     rows: Tensor,
     counts: list[int],
     keys: Tensor,
     values: Tensor,
-    gate: FrameGate,
 ) -> Tensor:
     """What a block adds to the selected rows, whose keys and values enter the caches first.
 
     Args:
-        index: Of the block.
         block: Of the backbone.
         inputs: The selected rows of all streams, [r, d].
         rows: Their places in the flattened [s · n] list, ascending, int64 [r].
         counts: Selected rows per stream; they add up to r.
         keys: Cache [s, n, h, d / h], written in place.
         values: Likewise.
-        gate: Told where class tokens look, if it wants to know.
 
     Returns:
         [r, d].
@@ -195,10 +189,6 @@ def gathered_update(
     # A cache is written in its own precision: it may be half, and so may rows under autocast.
     as_rows(keys).index_copy_(0, rows, new.keys.to(keys.dtype))
     as_rows(values).index_copy_(0, rows, new.values.to(values.dtype))
-    if gate.sees_attention:
-        # Prefix tokens are always recomputed: a stream's first row is its class token.
-        first = torch.tensor([0, *counts[:-1]]).cumsum(0).to(rows.device)
-        gate.attended(index, new.queries.index_select(0, first), keys, block.scale)
     attended = _attend_apart(block, new.queries, counts, keys, values)
     return update(block, inputs, attended, new.gate).to(inputs.dtype)
 

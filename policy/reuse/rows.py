@@ -4,7 +4,7 @@ These functions replay ``Block.forward`` through the block's own submodules; see
 ``backbones.opened``, which makes sure that none is forgotten.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -104,28 +104,6 @@ def attend(block: OpenBlock, queries: Tensor, keys: Tensor, values: Tensor) -> T
         queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), scale=block.scale
     )
     return merged.transpose(1, 2).flatten(-2)
-
-
-def class_attention(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """Share of the class token's attention that each token gets, mean over heads.
-
-    Args:
-        queries: The class token's, [s, h, d / h].
-        keys: [s, n, h, d / h].
-        scale: Of their products.
-
-    Returns:
-        float32 [s, n], which adds up to 1.
-    """
-    products = torch.einsum("shd,snhd->shn", queries.float(), keys.float())
-    return (products * scale).softmax(-1).mean(1)
-
-
-def by_half(shares: Sequence[Tensor]) -> Tensor:
-    """Mean over the blocks of the first and of the second half, from [s, n] of each: [s, n, 2]."""
-    middle = len(shares) // 2
-    halves = shares[:middle] or shares, shares[middle:]
-    return torch.stack([torch.stack(tuple(half)).mean(0) for half in halves], dim=-1)
 
 
 def update(block: OpenBlock, rows: Tensor, attended: Tensor, gate: Tensor | None) -> Tensor:

@@ -31,8 +31,7 @@ def test_a_policy_by_name_is_exported(tmp_path, capsys, digits):
         (
             "periodic",
             "the periodic gate cannot pick a fixed count of patches: it gives no score to rank "
-            "patches by. What can are gates with one mask and a score: threshold, top-r, "
-            "attention, cosine",
+            "patches by. What can are gates with one mask and a score: threshold, top-r, cosine",
         ),
         ("gone.safetensors", "there is no gate file gone.safetensors: "),
     ],
@@ -52,5 +51,5 @@ def test_a_gate_that_releases_patches_is_refused_with_the_cure(fails, tmp_path, 
     assert fails([*words, "--patches", "36", "--out", str(tmp_path)]) == (
         "the gumbel gate cannot pick a fixed count of patches: it releases patches at later "
         "blocks (train one with --model.releases false). What can are gates with one mask and a "
-        "score: threshold, top-r, attention, cosine, and learned ones that release nothing"
+        "score: threshold, top-r, cosine, and learned ones that release nothing"
     )

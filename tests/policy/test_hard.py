@@ -388,10 +388,7 @@ def test_under_the_floor_the_sentence_names_it_and_the_least_that_can_be_asked(b
 
 @pytest.mark.parametrize("name", sorted(set(HEURISTICS) - set(scored_policies())))
 def test_gates_without_a_score_are_refused_and_those_with_one_named(backbone, name):
-    covered = (
-        "threshold, threshold-per-block, threshold-paced, top-r, top-r-per-block, attention, "
-        "attention-paced, cosine, "
-    )
+    covered = "threshold, threshold-per-block, threshold-paced, top-r, top-r-per-block, cosine, "
     expected = (
         f"a hard budget keeps the patches of highest score, and the {name} gate gives none: "
         f"choose one of {covered}cosine-per-block, gumbel, ppo, reinforce"

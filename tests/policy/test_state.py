@@ -23,14 +23,13 @@ def state():
     return Nested(
         single=number[:, None].clone(),
         several=(number + 10, number + 20),
-        inner=GateState.fresh(torch.arange(3) + 30, patches=2, memo=1, attention=True),
+        inner=GateState.fresh(torch.arange(3) + 30, patches=2, memo=1),
     )
 
 
 def test_tensors_come_in_the_order_of_the_fields(state):
     firsts = [tensor[0].flatten()[0].item() for tensor in state.tensors()]
-    # single, several, frame, seed, age, last, memo, attention
-    assert firsts == [0, 10, 20, 0, 30, 0, 1, 0, 0.5]
+    assert firsts == [0, 10, 20, 0, 30, 0, 1, 0]  # single, several, frame, seed, age, last, memo
 
 
 def test_a_clone_shares_no_memory(state):
@@ -64,7 +63,7 @@ def test_detach_cuts_the_graph(state):
 
 
 def test_bytes_are_those_of_all_tensors(state):
-    floats, gate = 3 * 3 * 4, 3 * (8 + 8 + 2 * 4 + 2 + 4 + 2 * 2 * 4)
+    floats, gate = 3 * 3 * 4, 3 * (8 + 8 + 2 * 4 + 2 + 4)
     assert state.nbytes == floats + gate
 
 

@@ -25,8 +25,6 @@ BUDGETS = [0.1, 0.2, 0.35, 0.5]
 GATE = ("gumbel", "gumbel-paced")
 """One file, at every frame and at its own pace."""
 WITHOUT_A_KNOB = {"dense", "always", "hold", "never"}
-NAMES = [name for name in HEURISTICS if not name.startswith("attention")]
-"""The digits model has no class token, so that those two are not compared."""
 METRICS = {
     "kl", "agreement", "agreement_top5", "cosine", "cosine_worst5", "cosine_pooled",
     "excess_flips", "accuracy",
@@ -67,7 +65,7 @@ def run(words, out, *more):
 def test_each_policy_has_a_row_per_budget_or_one_without(results):
     found = [(row["policy"], row["budget"]) for row in results["rows"]]
 
-    policies = ["dense", *NAMES, *GATE]
+    policies = ["dense", *HEURISTICS, *GATE]
     expected = [(name, None) for name in policies if name in WITHOUT_A_KNOB]
     for budget in BUDGETS:
         expected += [(name, budget) for name in policies if name not in WITHOUT_A_KNOB]
@@ -106,7 +104,7 @@ def test_the_learned_gate_is_paired_with_every_other_policy(results):
             "policy", "against", "budget", "metric", "difference", "interval", "wins"
         }  # fmt: skip
         assert entry["policy"] in GATE
-    others = {name for name in NAMES if name not in WITHOUT_A_KNOB}
+    others = {name for name in HEURISTICS if name not in WITHOUT_A_KNOB}
     assert {entry["against"] for entry in paired} == others | set(GATE)
     # Each of the two against all heuristics and against the other.
     assert len(paired) == 2 * (len(others) + 1) * len(BUDGETS) * len(METRICS)

@@ -5,7 +5,7 @@ import torch
 
 from policy.exporting.programs import programs
 from policy.exporting.step import FirstFrame, LaterFrame
-from policy.gates import AttentionGate, LearnedGate, ThresholdGate
+from policy.gates import LearnedGate, ThresholdGate
 from policy.gates.top_k import TopK
 from policy.session import ReuseSession
 
@@ -27,8 +27,6 @@ def make_gate():
     def make(kind, backbone):
         if kind == "threshold":
             return ThresholdGate()
-        if kind == "attention":
-            return AttentionGate()
         gate = LearnedGate(backbone.dim, backbone.depth, knob_mean=1.0, releases=False)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -73,7 +71,7 @@ def test_a_step_without_state_of_its_own_equals_the_session(
 
 
 @DTYPES
-@pytest.mark.parametrize("kind", ["threshold", "learned", "attention"])
+@pytest.mark.parametrize("kind", ["threshold", "learned"])
 def test_the_exported_programs_equal_the_session(
     kind, dtype, tolerance, backbone, make_frames, make_gate
 ):

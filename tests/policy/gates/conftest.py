@@ -27,7 +27,6 @@ def view():
             age=state.get("age", torch.zeros(streams, patches)),
             last=state.get("last", torch.zeros(streams, patches, dtype=torch.bool)),
             memo=state.get("memo", torch.zeros(streams, 0)),
-            attention=state.get("attention", torch.zeros(streams, 0, 2)),
         )
         return BlockView(
             block=block,

@@ -18,8 +18,8 @@ from policy.gates.top_k import TopK
 from policy.session import ReuseSession
 
 WHAT_CAN = (
-    "What can are gates with one mask and a score: threshold, top-r, attention, cosine, "
-    "and learned ones that release nothing"
+    "What can are gates with one mask and a score: threshold, top-r, cosine, and learned ones "
+    "that release nothing"
 )
 
 

@@ -41,7 +41,7 @@ def test_the_gate_file_knows_the_command_that_made_it(gumbel_run):
 
     assert metadata["command"].startswith("regate fit --config ")
     assert metadata["calibration"]["source"] == "synthetic, 4 calibration clips"
-    assert metadata["budgets"][0] == pytest.approx(0.04, rel=0.02)
+    assert metadata["calibration"]["floor"] < metadata["budgets"][0] < 0.04  # by skipping frames
 
 
 def test_each_step_and_each_validation_is_logged(gumbel_run, scalars):
