@@ -1,5 +1,6 @@
 """The most memory that a call holds at once beyond what was there before it."""
 
+import gc
 import os
 from collections.abc import Callable
 from typing import ParamSpec
@@ -29,6 +30,7 @@ def peak_bytes(
         return torch.cuda.max_memory_allocated(device) - before
     # Or the profiler's library reports on stderr that it began, ended and found no GPU.
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")
+    gc.collect()  # garbage of before that is freed meanwhile would be told of on stderr
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function(*args, **kwargs)
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
