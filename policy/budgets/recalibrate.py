@@ -19,7 +19,7 @@ from policy.budgets.build import budget_table
 from policy.budgets.fallback import JUDGED_CLIPS
 from policy.budgets.risk import Risk, RiskLimit
 from policy.budgets.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
-from policy.budgets.search import complete, spread_places
+from policy.budgets.search import fit_missing_offsets, spread_places
 from policy.budgets.table import Calibration, check_budget
 from policy.gate_file import read_metadata, save_gate
 from policy.gates.base import Gate
@@ -120,7 +120,7 @@ def _table(
     judged = _judged(data, places if limit else None) if fallback else []
     split = data.dataset("calibration")
     found = [split[place] for place in places]
-    complete(model, gate, [clip.frames for clip in found])
+    fit_missing_offsets(model, gate, [clip.frames for clip in found])
     _, table = budget_table(model, gate, data, found, asked, paced, judged)
     if limit is None:
         return table

@@ -217,8 +217,8 @@ def fit_block_offsets(backbone: Backbone, gate: ThresholdGate, clips: Sequence[T
     gate.offsets = probe.typical(backbone.depth)
 
 
-def complete(backbone: Backbone, gate: Gate, clips: Sequence[Tensor]) -> None:
-    """Measure what a heuristic made by its name still lacks: block offsets of a threshold.
+def fit_missing_offsets(backbone: Backbone, gate: Gate, clips: Sequence[Tensor]) -> None:
+    """Give a threshold per block that was made by its name its offsets; leave others as they are.
 
     Args:
         backbone: The frozen model.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.vit import Backbone
 from datamodules.errors import RegateError
-from policy.budgets.search import complete
+from policy.budgets.search import fit_missing_offsets
 from policy.gate_file import load_gate, read_metadata
 from policy.gates.base import Gate
 from policy.gates.heuristic import AlwaysRecompute, RandomGate
@@ -79,7 +79,7 @@ def entries(
             found.append(Entry(name, AlwaysRecompute(), 0, False))
         elif name in HEURISTICS:
             gate = build_gate(name).to(backbone.mean.device)
-            complete(backbone, gate, clips)
+            fit_missing_offsets(backbone, gate, clips)
             seeds = RANDOM_SEEDS if isinstance(gate, RandomGate) else (0,)
             found += [Entry(name, gate, seed, False) for seed in seeds]
     return found

@@ -26,6 +26,7 @@ from policy.lightning.best import load_best
 from policy.lightning.hparams import announce
 from policy.provenance import command
 from policy.quality import DenseClip, SweptClip, dense_reference, sweep_clip, sweep_settings
+from policy.signals import staggered
 from policy.tasks.checkpoint import BACKBONE, check_fits
 from policy.tasks.schedule import check_has_end
 
@@ -163,7 +164,7 @@ class ReuseTask(LightningModule):
 
     def test_step(self, batch: ClipBatch, batch_index: int) -> None:
         """Every quality metric at ``budget``, over the test clips; `regate compare` does more."""
-        for swept, _ in self._served(batch):
+        for swept, _ in self._served(batch, batch_index * self.data.batch_size):
             metrics = {name: float(value) for name, value in swept.metrics.items()}
             metrics["spent"] = float(swept.spent[1:].mean())
             logged = {f"test/{name}": value for name, value in metrics.items()}
@@ -241,15 +242,24 @@ class ReuseTask(LightningModule):
         if table.fallback is not None:
             print(table.fallback.told(self.gate.name))
 
-    def _served(self, batch: ClipBatch) -> Iterator[tuple[SweptClip, DenseClip]]:
-        """Each clip of a batch at ``budget``, as the exported gate would serve it."""
+    def _served(
+        self, batch: ClipBatch, first: int | None = None
+    ) -> Iterator[tuple[SweptClip, DenseClip]]:
+        """Each clip of a batch at ``budget``, as the exported gate would serve it.
+
+        Args:
+            batch: Of any number of clips.
+            first: Place of its first clip among all of which a mean is taken, over which the
+                turns of a pace are spread; None where each stands for itself.
+        """
         if self.gate.calibration is None:
             self.gate.calibration = self._calibration_of_run() or self._calibrated(self.data)[1]
         setting = self.gate.setting(self.budget)
-        for clip in batch.clips():
+        for place, clip in enumerate(batch.clips()):
             normalised = self.backbone.normalize(clip.frames)
             dense = dense_reference(self.backbone, clip)
-            yield sweep_settings(self.backbone, [setting], normalised, dense), dense
+            phase = 0.0 if first is None else staggered(first + place)
+            yield sweep_settings(self.backbone, [setting], normalised, dense, phase=phase), dense
 
     def _calibration_of_run(self) -> Calibration | None:
         """That in the run's gate file, if it holds this very gate on such frames.

@@ -8,7 +8,9 @@ import torch
 
 from backbones import Preprocessing
 from datamodules.errors import RegateError
+from datamodules.records import Clip, collate
 from datamodules.synthetic import SyntheticClips
+from policy.budgets.table import Calibration
 from policy.gate_file import load_gate
 from policy.tasks import base
 from policy.tasks.base import _read
@@ -109,3 +111,26 @@ def test_weights_that_the_gate_has_no_place_for_are_refused(task):
         "last.ckpt has 'gate.releases.0.0.weight', for which this task has no place: it is of "
         "another version or of other settings, such as --model.releases"
     )
+
+
+def test_what_was_calibrated_for_other_weights_is_forgotten_with_them(task):
+    checkpoint = {"state_dict": dict(task.state_dict())}
+    task.on_save_checkpoint(checkpoint)
+    task.gate.calibration = Calibration((0.1, 0.4), (2.0, 0.5), 0.05)
+
+    task.on_load_checkpoint(checkpoint, "last.ckpt")
+
+    assert task.gate.calibration is None
+
+
+@pytest.mark.parametrize("first", [None, 0, 5])
+def test_a_mean_over_short_clips_spends_what_its_pace_does(task, digit_clips, first):
+    """Two later frames at a third: a turn on two clips of three where turns are spread."""
+    still = [clip[:1].expand(3, -1, -1, -1) for clip in digit_clips] * 3
+    batch = collate([Clip(clip, torch.full((3,), -1), "", "") for clip in still])
+    task.gate.calibration = Calibration((0.01, 1.0), (9.0, 9.0), 0.01, paces=(1 / 3, 1 / 3))
+
+    spent = [float(swept.spent[1:].mean()) for swept, _ in task._served(batch, first)]
+
+    looked_at = sum(value > 0 for value in spent)  # of two later frames, one or none
+    assert looked_at == (0 if first is None else pytest.approx(2 / 3 * len(spent), abs=1))
