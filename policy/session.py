@@ -52,9 +52,10 @@ class ReuseSession:
             its calibration. None leaves the gate's own knob.
         execution: "gathered" computes selected rows block by block; "compact" gathers them once
             per frame, where masks are shared or nested; "auto" picks between these two; "masked"
-            computes everything and mixes, for training; "fused" is "compact" with the gating of
-            the threshold in Triton kernels (``policy.kernels``): it needs a GPU, on which it is
-            not yet measured, and ``regate[triton]``; "dry" follows a shared mask and computes
+            computes everything and mixes, for training; "compiled" is "compact" with the blocks
+            under ``torch.compile``, and "fused" with the gating of the threshold in Triton kernels
+            (``policy.kernels``, of ``regate[triton]``): both are for GPUs and not yet measured on
+            one, and "compiled" needs a C++ compiler; "dry" follows a shared mask and computes
             nothing, so that only ``recompute``, ``spent`` and ``macs`` of its results mean
             anything.
         relaxation: In training, how decisions let gradients through; needs "masked".

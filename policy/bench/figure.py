@@ -15,8 +15,10 @@ TITLE_WIDTH = 84
 
 LOOKS = {
     "dense packed": (INK, "P"),
+    "dense compiled": (INK, "X"),
     "everything": (INK, "D"),
     "shared": ("#3f6f9f", "o"),
+    "shared compiled": ("#2a8a8a", "o"),
     "per block": ("#a98b55", "^"),
     "ragged": ("#7d6b91", "v"),
     "one by one": ("#9aa3a8", "x"),

@@ -32,8 +32,9 @@ class BenchRow:
 
     Attributes:
         variant: "dense": the untouched model; "dense packed": the same with the linear layers of a
-            session; "everything": a session that recomputes all tokens; "shared": one that
-            recomputes the fraction, one mask for all blocks; "per block": the same with a mask of
+            session; "dense compiled": it under ``torch.compile``; "everything": a session that
+            recomputes all tokens; "shared": one that recomputes the fraction, one mask for all
+            blocks; "shared compiled": the same compiled; "per block": the same with a mask of
             each block's own; "ragged": shared, with a share of each stream's own; "one by one":
             the same streams in sessions of their own; "learned": a learned gate at that fraction;
             "gate alone": its decisions without any block.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ from policy.reuse.executions import CacheDtype, named_dtype
 
 FRACTIONS = [0.5, 0.25, 0.1]
 
+Dtype = Literal["float32", "bfloat16"]
+DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def bench(
     *,
@@ -45,7 +49,9 @@ def bench(
     json: str | None = None,
     device: str = "cpu",
     clock: Clock = "wall",
+    dtype: Dtype = "float32",
     cache_dtype: CacheDtype | None = None,
+    compiled: bool = False,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
 ) -> list[BenchRow]:
     """Time sessions beside the dense model with fused attention and the floors of the machine.
@@ -73,7 +79,11 @@ def bench(
         device: cpu, cuda, cuda:1, ...
         clock: "wall", or "processor" for the time that this process has spent on all its threads:
             give it --threads 1 on a machine that others use. With device cpu alone.
+        dtype: Of weights and frames: "float32" or "bfloat16".
         cache_dtype: Of the keys and values that sessions cache; the weights' by default.
+        compiled: Also time what ``torch.compile`` makes of the dense model and of sessions with one
+            mask for all blocks; some minutes more before the first round. For GPUs, where it
+            replays a frame as one CUDA graph.
         preprocessing: What happens to an image first; of it only image_size changes the time.
 
     Raises:
@@ -84,10 +94,11 @@ def bench(
     out = None if json is None else _output(json)
     where = open_device(device)
     check_clock(clock, where)
-    backbone = load_backbone(model, weights, preprocessing=preprocessing).to(where)
+    backbone = load_backbone(model, weights, preprocessing=preprocessing)
+    backbone = backbone.to(where, DTYPES[dtype])
     with _threads(threads):
         first, draw = _noise(backbone, streams)
-        timed = list(variants(backbone, shares, first, named_dtype(cache_dtype)))
+        timed = list(variants(backbone, shares, first, named_dtype(cache_dtype), compiled))
         samples, floors = _measure(timed, FloorMeter(backbone, clock), draw, rounds, frames)
         meta = _meta(backbone, weights, streams, rounds, frames, floors)
         meta |= {"clock": clock, "cache_dtype": cache_dtype}

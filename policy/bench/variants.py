@@ -1,7 +1,7 @@
 """What ``regate bench`` times: the dense model, sessions at a share of the tokens, a gate alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from policy.gates.learned import LearnedGate
 from policy.records import FrameResult
 from policy.reuse.base import FrameGate
 from policy.reuse.compact import CompactState
+from policy.reuse.executions import Execution
 from policy.reuse.rows import Opened, attend, project, update
 from policy.session import ReuseSession
 from policy.signals import log_drift
@@ -90,6 +91,21 @@ class DensePacked(Dense):
             tokens = tokens + update(block, tokens, attended, new.gate)
         logits: Tensor = self._backbone.head(tokens)[0]
         return logits
+
+
+class DenseCompiled(Dense):
+    """The dense model under ``torch.compile``, on a GPU replayed as one CUDA graph."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.name = "dense compiled"
+        mode = "reduce-overhead" if backbone.mean.is_cuda else None
+        self._program: Callable[[Tensor], Tensor] = torch.compile(backbone, mode=mode)
+
+    @torch.no_grad()
+    def step(self, frames: Tensor) -> Tensor:
+        """Logits [s, k]."""
+        return self._program(frames)
 
 
 class Served(Variant):
@@ -237,6 +253,7 @@ def variants(
     fractions: Sequence[float],
     first: Tensor,
     cache_dtype: torch.dtype | None = None,
+    compiled: bool = False,
 ) -> Iterator[Variant]:
     """All that is timed, the dense model first.
 
@@ -245,19 +262,25 @@ def variants(
         fractions: Shares of the patches, in (0, 1].
         first: The first frame of each stream, [s, c, h, w].
         cache_dtype: Of the sessions.
+        compiled: Also what ``torch.compile`` makes of the dense model and of the shared mask.
     """
 
-    def session(gate: Gate) -> ReuseSession:
-        return ReuseSession(backbone, gate, cache_dtype=cache_dtype)
+    def session(gate: Gate, execution: Execution = "auto") -> ReuseSession:
+        return ReuseSession(backbone, gate, execution=execution, cache_dtype=cache_dtype)
 
     def served(name: str, fraction: float | None, gate: Gate) -> Served:
         return Served(name, fraction, session(gate), first)
 
     yield Dense(backbone)
     yield DensePacked(backbone)
+    if compiled:
+        yield DenseCompiled(backbone)
     yield served("everything", None, AlwaysRecompute())
     for fraction in fractions:
         yield served("shared", fraction, TopRGate(fraction))
+        if compiled:
+            program = session(TopRGate(fraction), "compiled")
+            yield Served("shared compiled", fraction, program, first)
         yield served("per block", fraction, TopRGate(fraction, Masks.PER_BLOCK))
         if len(first) > 1:
             shares = _spread(fraction, len(first))

@@ -1,10 +1,8 @@
 """A session's step as a function of tensors: frames and state in, outputs and state out.
 
 A fixed count of patches makes every shape static, so that ``torch.export`` can write it down. The
-blocks, the gate and the caches are those of serving: ``project``, ``attend`` and ``update`` of
-``policy.reuse.rows``, the gate's own ``decide``, and the layout of ``CompactKV`` for one mask. What
-is different is that nothing is written in place, since a program's state is a value, and that
-streams stay apart in a dimension of their own, since each recomputes the same number of rows.
+blocks (``policy.reuse.even``), the gate's own ``decide`` and the layout of the caches are those of
+serving. What is different is that nothing is written in place, since a program's state is a value.
 
 State is a flat dictionary of tensors whose first dimension is the stream: a file must be readable
 without this package, and so cannot name its classes.
@@ -21,7 +19,7 @@ from policy.gates.base import BlockView, Masks
 from policy.gates.top_k import TopK
 from policy.reuse.base import for_gates
 from policy.reuse.compact import CompactKV, CompactState
-from policy.reuse.rows import attend, project, update
+from policy.reuse.even import even_blocks, put_in_copy
 from policy.state import GateState
 
 State = dict[str, Tensor]
@@ -107,7 +105,9 @@ def _frame(
     count: int,
 ) -> dict[str, Any]:
     """The blocks under a mask that selects ``count`` tokens of each stream, and the head."""
-    out, caches = _blocks(backbone, tokens, caches, _places(mask, count))
+    # Packed linear layers belong to one kind of processor and do not export.
+    blocks = [open_block(block) for block in backbone.blocks]
+    out, caches = even_blocks(blocks, tokens, caches, _places(mask, count), put_in_copy)
     logits, features, patches = backbone.head(out)
     after = gate.after(mask[:, backbone.num_prefix_tokens :])
     return {
@@ -119,41 +119,11 @@ def _frame(
     }
 
 
-Places = tuple[Tensor, Tensor]
-"""Stream [s, 1] and token [s, r] of each selected row."""
-
-
-def _places(mask: Tensor, count: int) -> Places:
-    """Of a mask with ``count`` tokens per stream: stream [s, 1] and token [s, r], ascending."""
+def _places(mask: Tensor, count: int) -> Tensor:
+    """Of a mask with ``count`` tokens per stream, in the flattened list, ascending, [s, r]."""
     # A stable sort and not nonzero(), whose size would depend on the data.
     token = mask.int().argsort(dim=1, descending=True, stable=True)[:, :count]
-    return torch.arange(len(mask), device=mask.device).unsqueeze(1), token
-
-
-def _blocks(
-    backbone: Backbone, tokens: Tensor, caches: CompactState, places: Places
-) -> tuple[Tensor, CompactState]:
-    """The last block's output [s, n, d] and the caches; ``CompactKV.step`` for equal counts."""
-    inputs = active = tokens[places]  # [s, r, d]
-    all_keys, all_values = [], []
-    # Packed linear layers belong to one kind of processor and do not export.
-    blocks = [open_block(block) for block in backbone.blocks]
-    for block, old_keys, old_values in zip(blocks, caches.keys, caches.values, strict=True):
-        new = project(block, active)
-        keys = old_keys.index_put(places, new.keys)
-        values = old_values.index_put(places, new.values)
-        attended = attend(block, new.queries, keys, values)
-        active = active + update(block, active, attended, new.gate)
-        all_keys.append(keys)
-        all_values.append(values)
-    (memory,) = caches.sums
-    after = CompactState(
-        reference=caches.reference.index_put(places, inputs),
-        keys=tuple(all_keys),
-        values=tuple(all_values),
-        sums=(memory.index_put(places, active - inputs),),
-    )
-    return (tokens + memory).index_put(places, active), after
+    return torch.arange(len(mask), device=mask.device).unsqueeze(1) * mask.shape[1] + token
 
 
 def _packed(gate: GateState, caches: CompactState) -> State:

@@ -21,7 +21,7 @@ from policy.gates.base import Masks
 from policy.reuse.base import FrameGate
 from policy.reuse.kv import fresh_kv_state, gathered_update
 from policy.reuse.rows import Opened, as_rows
-from policy.reuse.selection import Select, select
+from policy.reuse.selection import Select, Selection, select
 from policy.state import Streams
 
 
@@ -83,8 +83,19 @@ class CompactKV:
         self, backbone: Backbone, tokens: Tensor, state: CompactState, gate: FrameGate
     ) -> tuple[Tensor, CompactState, Tensor]:
         """One frame; see ``Mechanism.step``. The state given is written into."""
-        streams, n, _ = tokens.shape
         chosen = self._select(gate, tokens, state.reference, state.sums[0])
+        return self._run(backbone, tokens, state, gate, chosen)
+
+    def _run(
+        self,
+        backbone: Backbone,
+        tokens: Tensor,
+        state: CompactState,
+        gate: FrameGate,
+        chosen: Selection,
+    ) -> tuple[Tensor, CompactState, Tensor]:
+        """The blocks on the rows that were chosen."""
+        streams, n, _ = tokens.shape
         mask, rows, active, counts = chosen.mask, chosen.rows, chosen.inputs, chosen.counts
         out = tokens + state.sums[0]
         flat_out = as_rows(out)

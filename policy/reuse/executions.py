@@ -8,10 +8,11 @@ from datamodules.errors import RegateError
 from policy.gates.base import Masks
 from policy.reuse.base import Mechanism
 from policy.reuse.compact import CompactKV
+from policy.reuse.compiled import CompiledKV
 from policy.reuse.dry import DryKV
 from policy.reuse.kv import GatheredKV, MaskedKV
 
-Execution = Literal["auto", "masked", "gathered", "compact", "fused", "dry"]
+Execution = Literal["auto", "masked", "gathered", "compact", "compiled", "fused", "dry"]
 
 # Of cached keys and values, instead of the weights' own.
 CacheDtype = Literal["float16", "bfloat16"]
@@ -42,6 +43,10 @@ def mechanism(
         if masks is not Masks.SHARED:
             raise ValueError(f"only a shared mask can be followed dry, not a {masks} one")
         return DryKV()
+    if execution == "compiled":
+        if masks is not Masks.SHARED:
+            raise ValueError(f"only a shared mask has rows of one shape, not a {masks} one")
+        return CompiledKV(cache_dtype=cache_dtype)
     if execution == "fused":
         return _fused(masks, cache_dtype)
     if execution == "gathered" or (execution == "auto" and masks is Masks.PER_BLOCK):

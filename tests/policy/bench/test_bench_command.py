@@ -1,6 +1,7 @@
 """The command: what it writes, prints and refuses."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -70,6 +71,23 @@ def test_the_title_tells_the_clock_and_the_caches(asked, told, monkeypatch, tmp_
 
     assert drawn[0].endswith("1 thread, float32" + told)
     assert drawn[0] in capsys.readouterr().out
+
+
+def test_compiled_programs_are_timed_beside_what_they_are_made_of(monkeypatch, capsys):
+    """In half precision, without the compiler, which takes a minute."""
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    options = {"fractions": [0.1], "rounds": 1, "frames": 1, "threads": 1}
+    rows = bench(
+        model="regate_vit_digits", weights="random", dtype="bfloat16", compiled=True, **options
+    )
+
+    found = {row.variant: row for row in rows}
+    assert found["dense compiled"].macs_ratio == 1
+    compiled, shared = found["shared compiled"], found["shared"]
+    assert (compiled.macs_ratio, compiled.fraction) == (shared.macs_ratio, 0.1)
+    assert compiled.state_bytes == shared.state_bytes
+    assert "1 thread, bfloat16" in capsys.readouterr().out
 
 
 def test_a_narrow_terminal_gets_the_columns_that_matter(capsys, monkeypatch):
