@@ -10,7 +10,7 @@ from policy.budgets.table import Calibration
 from policy.gates.base import Gate
 from policy.gates.heuristic import ThresholdGate
 
-HEADROOM = 1.5
+HEADROOM = 2.0
 """How far above the highest budget a curve is swept: test videos may spend less than asked."""
 
 
