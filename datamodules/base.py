@@ -118,14 +118,18 @@ class ClipDataModule(LightningDataModule):
         """Name of this data: a source's, with the disturbance, so that runs do not mix."""
         return source if self.disturbance is None else f"{source}-{self.disturbance}"
 
+    def has(self, split: Split) -> bool:
+        """Whether a split has clips: data that are only to be compared on need none to train on."""
+        return True
+
     def describe(self) -> dict[str, Json]:
         """What a results file needs to say which clips were used.
 
         Returns:
             Name, seed, disturbance, clips and groups per split, and per split the sha256 over the
-            sorted clip names.
+            sorted clip names; of the splits that there are.
         """
-        datasets = {split: self.dataset(split) for split in SPLITS}
+        datasets = {split: self.dataset(split) for split in SPLITS if self.has(split)}
         return {
             "name": self.name,
             "seed": self.seed,

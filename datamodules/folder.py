@@ -123,6 +123,11 @@ class VideoFolder(ClipDataModule):
         self.setup()
         return self._dataset(split)
 
+    def has(self, split: Split) -> bool:
+        """Whether a video is stated to be of the split, or dealt to it."""
+        self.setup()
+        return split in self._splits()
+
     def describe(self) -> dict[str, Json]:
         """Also where the clips came from and how they were cut."""
         return super().describe() | {

@@ -199,6 +199,16 @@ def test_describe_tells_the_clips_apart_from_others(folder):
     assert described["fingerprint"] != other["fingerprint"]
 
 
+def test_videos_only_to_be_compared_on_need_no_training_split(folder):
+    (folder / "list.csv").write_text("path,split\nhug/0.mp4,test\nhug/1.mp4,calibration\n")
+    data = make(folder, csv="list.csv")
+
+    assert [data.has(split) for split in SPLITS] == [False, True, True]
+    described = data.describe()
+    assert described["clips"] == {"calibration": 1, "test": 1}
+    assert set(described["fingerprint"]) == {"calibration", "test"}
+
+
 def test_arguments_are_pleasant_on_the_command_line(folder):
     parser = ArgumentParser()
     parser.add_class_arguments(VideoFolder, "data")
