@@ -1,5 +1,6 @@
 """Open video files and addresses, and learn what a file holds without decoding it."""
 
+import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,11 +80,14 @@ def exact_rate(fps: float) -> Fraction:
     """Make a rate exact, so that counting by it cannot drift.
 
     Raises:
-        RegateError: If ``fps`` is not positive.
+        RegateError: If ``fps`` is not positive, not finite, or under 0.001.
     """
     if not fps > 0:
         raise RegateError(f"fps must be above 0, got {fps}.")
-    return Fraction(fps).limit_denominator(1001)
+    rate = Fraction(fps).limit_denominator(1001) if 0.001 <= fps < math.inf else Fraction(0)
+    if not rate:
+        raise RegateError(f"fps must be finite and at least 0.001, got {fps:g}.")
+    return rate
 
 
 def open_container(source: str, label: str, **settings: Any) -> InputContainer:  # noqa: ANN401

@@ -83,6 +83,19 @@ def load_gate(path: str | os.PathLike[str], backbone: Backbone) -> Gate:
     """
     metadata = read_metadata(path)
     _check_complete(path, metadata)
+    try:
+        return _loaded(path, metadata, backbone)
+    except RegateError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegateError(
+            f"{path} has metadata that cannot be read ({_first_line(error)}): export it again, or "
+            "update regate if a newer one wrote it"
+        ) from error
+
+
+def _loaded(path: str | os.PathLike[str], metadata: Metadata, backbone: Backbone) -> Gate:
+    """The gate of a file that is complete."""
     _check_same_backbone(path, metadata, backbone)
     _warn_of_other_frames(path, metadata, backbone)
     gate = _build(path, metadata)
@@ -248,14 +261,14 @@ def _warn_of_other_frames(
             f"{_listed(ours, differ)}: what it spends at a budget was measured with the former, "
             f"so calibrate it anew by `regate export --ckpt FILE {options}`",
             RegateWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
 def _warn_of_fallback(path: str | os.PathLike[str], gate: Gate) -> None:
     fallback = gate.calibration.fallback if gate.calibration else None
     if fallback is not None and not all(verdict.favours for verdict in fallback.verdicts):
-        warnings.warn(f"{path}: {fallback.told(gate.name)}", RegateWarning, stacklevel=3)
+        warnings.warn(f"{path}: {fallback.told(gate.name)}", RegateWarning, stacklevel=4)
 
 
 def _listed(settings: dict[str, Any], names: list[str]) -> str:

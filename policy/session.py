@@ -278,10 +278,13 @@ class ReuseSession:
         seeds = torch.arange(streams, device=backbone.mean.device) + self.seed
         # A gate that holds fills these on the first frame, which is never held.
         nothing = backbone.mean.new_zeros(streams, 0)
+        # What is written in place must stay writable where the caller leaves inference mode.
+        with torch.inference_mode(False):
+            caches = self._mechanism.fresh(backbone, streams)
         return SessionState(
             gate=GateState.fresh(seeds, patches, self.gate.memo_size),
             guard=self._watch.fresh(streams),
-            caches=self._mechanism.fresh(backbone, streams),
+            caches=caches,
             logits=nothing,
             features=nothing,
             patches=nothing,

@@ -90,6 +90,8 @@ def recalibrate(
     from_file = Path(gate).is_file()
     path = Path(out or (gate if from_file else f"{gate}.safetensors"))
     check_writable(path.parent)
+    if path.is_dir():
+        raise RegateError(f"the gate file {path} is a folder: give --out a file in it")
     with warnings.catch_warnings():
         # That it was calibrated on other frames is what this changes.
         warnings.simplefilter("ignore", RegateWarning)
@@ -97,8 +99,8 @@ def recalibrate(
     data.resize_crop = model.resize_crop
     table = _table(model, built, data, clips, asked, paced, fallback, limit)
     built.calibration = table
-    made_by = [read_metadata(gate)["command"]] if from_file else []
-    save_gate(path, built, model, " && ".join([*made_by, command()]))
+    made_by = [read_metadata(gate).get("command", "")] if from_file else []
+    save_gate(path, built, model, " && ".join(filter(None, [*made_by, command()])))
     print("\n".join([*_told(table, built.name, asked), f"gate: {path} ({table.source})"]))
     return path
 

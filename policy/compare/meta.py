@@ -56,4 +56,7 @@ def describe(
 def _trained_by(path: str) -> dict[str, str]:
     """Which training a gate file is of."""
     metadata = read_metadata(path)
-    return {"file": Path(path).name, **{key: metadata[key] for key in ("command", "commit")}}
+    return {
+        "file": Path(path).name,
+        **{key: metadata.get(key, "") for key in ("command", "commit")},
+    }

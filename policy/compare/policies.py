@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -55,8 +56,8 @@ def entries(
         clips: Calibration clips, uint8 [t, c, h, w], for thresholds calibrated per block.
 
     Raises:
-        RegateError: If a name is unknown or given twice, a learned policy has no gate file or
-            files of different make, or a gate file belongs to none of the policies.
+        RegateError: If a name is unknown, it or a file is given twice, a learned policy has no gate
+            file or files of different make, or a gate file belongs to none of the policies.
     """
     unknown = [name for name in policies if name not in POLICIES]
     if unknown:
@@ -64,6 +65,9 @@ def entries(
     twice = [name for index, name in enumerate(policies) if name in policies[:index]]
     if twice:
         raise RegateError(f"{twice[0]} is named twice in the policies")
+    same = [Path(path).resolve() for path in gates]
+    if again := [path for index, path in enumerate(gates) if same[index] in same[:index]]:
+        raise RegateError(f"{again[0]} is given twice in --gates: each file is a training seed")
     files = [(path, load_gate(path, backbone)) for path in gates]
     for path, gate in files:
         if gate.name not in LEARNED or gate.name not in map(family, policies):

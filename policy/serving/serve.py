@@ -98,13 +98,20 @@ def serve(
         if not torch.isfinite(result.logits).all():
             raise RegateError(
                 f"{backbone.name} gave NaN or infinite logits on frame {frame.index} of "
-                f"{frame.name}: its weights are damaged, so load others with --weights"
+                f"{frame.name}: {_why_not_finite(session)}"
             )
         if latency is not None:
             _steer(session, latency, float(result.spent), ms, steered=not restart)
         yield Served(
             number, frame, result, restart, ms, preprocess_ms, served_by, budget, dense, dense_ms
         )
+
+
+def _why_not_finite(session: ReuseSession) -> str:
+    caches = () if session.state is None else session.state.caches.tensors()
+    if any(tensor.dtype == torch.float16 for tensor in caches):
+        return "float16 caches overflow beyond 65,504, so take bfloat16 or none"
+    return "its weights are damaged, so load others with --weights"
 
 
 def _steer(

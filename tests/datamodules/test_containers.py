@@ -47,6 +47,12 @@ def test_a_rate_that_is_not_positive_is_rejected(fps):
         exact_rate(fps)
 
 
+@pytest.mark.parametrize("fps", [1e-9, float("inf")])
+def test_a_rate_that_no_video_has_is_rejected(fps):
+    with pytest.raises(RegateError, match=f"fps must be finite and at least 0.001, got {fps:g}"):
+        exact_rate(fps)
+
+
 def test_files_that_are_no_video_are_rejected_by_name(tmp_path, encode):
     empty = tmp_path / "empty.mp4"
     empty.touch()

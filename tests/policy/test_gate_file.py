@@ -255,6 +255,24 @@ def test_metadata_of_another_make_are_told(text, file, backbone):
     assert refused(file, backbone).startswith("FILE has metadata that cannot be read (")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"of": "tomorrow"}},
+        {"settings": None},
+        {"calibration": {"spent": [0.1]}},
+        {"knob": "high"},
+        {"identity": {}},
+        {"preprocessing": {"image_size": "big"}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_cannot_be_made_of_its_metadata_is_told(changes, file, backbone):
+    rewrite(file, **changes)
+
+    assert refused(file, backbone).startswith("FILE ")
+
+
 def test_another_backbone_is_refused_with_both_named(file, backbone, make_backbone):
     other = make_backbone("deit_distilled")
 

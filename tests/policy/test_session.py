@@ -185,6 +185,17 @@ def test_only_gates_that_hold_keep_the_last_output(backbone, make_frames):
 
 
 @pytest.mark.parametrize("execution", ["gathered", "compact", "masked"])
+def test_a_stream_may_leave_inference_mode_and_enter_it_again(execution, backbone, make_frames):
+    frames = make_frames(backbone, 6)
+    inside, plain = (ReuseSession(backbone, ThresholdGate(0.5), execution=execution) for _ in "ab")
+    inside.pace = plain.pace = 0.5
+    for index, frame in enumerate(frames):
+        with torch.inference_mode(index % 2 == 0):
+            result = inside.step(frame)
+        torch.testing.assert_close(result.logits, plain.step(frame).logits)
+
+
+@pytest.mark.parametrize("execution", ["gathered", "compact", "masked"])
 def test_serving_builds_no_graph(backbone, make_frames, execution):
     """A gate just out of training still requires gradients; a stream of days must not grow."""
     gate = LearnedGate(48, 3)

@@ -104,6 +104,12 @@ def test_a_name_given_twice_is_refused(backbone):
         entries(["threshold", "hold", "threshold"], [], backbone, [])
 
 
+def test_a_file_given_twice_is_not_two_seeds(backbone, gate_file):
+    path = gate_file("a.safetensors", LearnedGate(48, 3))
+    with pytest.raises(RegateError, match=r"a\.safetensors is given twice in --gates: each file"):
+        entries(["gumbel"], [path, path], backbone, [])
+
+
 def test_a_learned_policy_needs_its_file(backbone):
     with pytest.raises(RegateError, match=r"^gumbel is a learned policy: give its files with --g"):
         entries(["gumbel"], [], backbone, [])
