@@ -1,6 +1,7 @@
 """Find the videos of a folder, with the labels, groups and splits that it states."""
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,13 @@ def _from_folders(root: Path, files: list[Path]) -> list[VideoEntry]:
 def _from_csv(root: Path, table: Path, group_column: str | None) -> list[VideoEntry]:
     if not table.is_file():
         raise RegateError(f"there is no table {table}; set --data.csv to one below --data.root.")
-    with table.open(newline="", encoding="utf-8-sig") as lines:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RegateError(f"{table} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+    with io.StringIO(text, newline="") as lines:
         reader = csv.DictReader(lines)
-        columns = list(reader.fieldnames or [])
+        columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         for needed in ("path", *([group_column] if group_column else [])):
             if needed not in columns:
                 raise RegateError(
@@ -106,7 +111,7 @@ def _from_csv(root: Path, table: Path, group_column: str | None) -> list[VideoEn
 
 
 def _entry(root: Path, table: Path, row: dict[str, str | None], group_column: str) -> VideoEntry:
-    name = row["path"] or ""
+    name = (row["path"] or "").strip()
     word = (row.get("split") or "").strip().lower()
     if word and word not in SPLIT_WORDS:
         raise RegateError(
@@ -115,7 +120,7 @@ def _entry(root: Path, table: Path, row: dict[str, str | None], group_column: st
     return VideoEntry(
         path=root / name,
         name=name,
-        label=row.get("label") or None,
-        group=row.get(group_column) or name,
+        label=(row.get("label") or "").strip() or None,
+        group=(row.get(group_column) or "").strip() or name,
         split=SPLIT_WORDS.get(word),
     )

@@ -34,6 +34,16 @@ class DrawSampler(DistributedSampler[int]):
         self.skip = 0
         """Draws of this process to leave out of the next pass: those a killed run has used."""
 
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; what another had used, which may have been cut short, says nothing of it.
+
+        Args:
+            epoch: Counted from 0.
+        """
+        if epoch != self.epoch:
+            self.skip = 0
+        super().set_epoch(epoch)
+
     def __iter__(self) -> Iterator[int]:
         """Yield what is left of the epoch for this process."""
         offset = self.epoch * len(self.dataset)  # type: ignore[arg-type]

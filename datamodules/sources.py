@@ -49,7 +49,7 @@ def open_source(source: str, fps: float | None = None) -> Iterator[VideoFrame]:
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts "clip2" before "clip10"."""
     parts = re.split(r"(\d+)", name)
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts)
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
 
 
 def video_files(folder: Path) -> list[Path]:

@@ -4,11 +4,13 @@ import shutil
 import time
 from pathlib import Path
 
+from datamodules.errors import RegateError
 from datamodules.synthetic import SyntheticClips
 from datamodules.video_writer import VideoWriter
 from policy.atomic import cannot_write
 from policy.compare.report import FILES
 from policy.compare.run import compare
+from policy.lightning.run_folder import CONFIG_NAME
 from policy.lightning.trainer_cli import run_trainer
 from policy.stream import stream
 from policy.tasks.base import GATE_FILE
@@ -101,7 +103,16 @@ def _fit_words(run: Path, train_clips: int, epochs: int, seed: int) -> list[str]
 
 
 def _make_room(folder: Path) -> None:
-    """Remove what an earlier demo left, and nothing else."""
+    """Remove what an earlier demo left, and nothing else.
+
+    Raises:
+        RegateError: If ``train`` is no run, such as a folder of videos, or cannot be removed.
+    """
+    run = folder / "train"
+    if run.is_dir() and any(run.iterdir()) and not (run / CONFIG_NAME).is_file():
+        raise RegateError(
+            f"{run} is not of an earlier demo, which would replace it: give --out another folder"
+        )
     try:
         for name in OWN:
             path = folder / name

@@ -5,6 +5,10 @@ from datetime import timedelta
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
+class KeepLast(ModelCheckpoint):
+    """A class of its own, or its state would be taken for that of a user's ``ModelCheckpoint``."""
+
+
 def keep_last() -> list[ModelCheckpoint]:
     """Write ``last.ckpt`` after each epoch, and every five minutes inside a long one.
 
@@ -13,7 +17,7 @@ def keep_last() -> list[ModelCheckpoint]:
     under another name.
     """
     return [
-        ModelCheckpoint(filename="last", enable_version_counter=False, **trigger)
+        KeepLast(filename="last", enable_version_counter=False, **trigger)
         for trigger in ({"every_n_epochs": 1}, {"train_time_interval": timedelta(minutes=5)})
     ]
 

@@ -116,7 +116,11 @@ class World:
             data = SyntheticClips()
         self.data, self.split, self.price = data, split, price
         self.calibration_clips = calibration_clips
-        labelled = data is not None and len(data.class_names) == self.backbone.num_classes
+        labelled = False
+        if data is not None and quality is None:
+            data.resize_crop = self.backbone.resize_crop
+            data.setup("test")  # a folder does not know its classes before
+            labelled = 0 < self.backbone.num_classes == len(data.class_names)
         self.quality: Quality = quality or ("accuracy" if labelled else "agreement")
         check_quality(self.quality)
         self.gate = gate or make_gate(self.backbone, actions, groups)

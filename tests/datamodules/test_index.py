@@ -112,3 +112,26 @@ def test_what_is_not_there_is_refused_by_name(tmp_path):
     table(tmp_path, "path\na.mp4\n")
     with pytest.raises(RegateError, match=r"has no column 'scene', only path"):
         find_videos(tmp_path, "list.csv", "scene")
+
+
+def test_spaces_beside_the_commas_of_a_table_say_nothing(tree):
+    root = tree("a.mp4", "b.mp4")
+    (root / "t.csv").write_text("path, label, group\na.mp4, x, room 0\nb.mp4, y , room 0\n")
+
+    assert rows(find_videos(root, "t.csv")) == [
+        ("a.mp4", "x", "room 0", None),
+        ("b.mp4", "y", "room 0", None),
+    ]
+
+
+def test_a_table_that_is_not_utf8_is_told(tree):
+    root = tree("a.mp4")
+    (root / "t.csv").write_bytes("path,label\na.mp4,café\n".encode("latin-1"))
+
+    with pytest.raises(RegateError, match=r"t\.csv is not UTF-8 \(.*\); save it as UTF-8\.$"):
+        find_videos(root, "t.csv")
+
+
+def test_digits_that_are_no_numbers_may_be_in_names(tree):
+    names = ("\u24601.mp4", "1\u00b22.mp4")
+    assert {entry.name for entry in find_videos(tree(*names))} == set(names)

@@ -88,6 +88,18 @@ def test_a_state_saved_at_the_end_of_an_epoch_starts_the_next():
     assert sorted(flat(drawn(resumed))) == [5, 6, 7, 8, 9]
 
 
+def test_a_state_of_an_epoch_that_was_cut_short_leaves_the_next_whole():
+    """Lightning's ``limit_train_batches``: the epoch ends before its clips do."""
+    cut = TrainingLoader(Draws(10), 2, 0, seed=0)
+    next(iter(cut))
+    resumed, whole = (TrainingLoader(Draws(10), 2, 0, seed=0) for _ in "ab")
+    resumed.load_state_dict(cut.state_dict())
+
+    for loader in (resumed, whole):
+        loader.draws.set_epoch(1)
+    assert drawn(resumed) == drawn(whole)
+
+
 def test_a_state_fits_another_batch_size():
     loader = TrainingLoader(Draws(12), 4, 0, seed=0)
     expected = flat(drawn(loader))
