@@ -9,7 +9,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from backbones.preprocessing import Preprocessing
 from datamodules.errors import RegateError
@@ -27,6 +27,7 @@ from policy.rl.value_norm import ValueNorm
 from policy.rl.vector import TokenReuseVectorEnv
 from policy.rl.world import LEAST_FRAMES
 from policy.tasks.base import ReuseTask
+from policy.tasks.schedule import cosine_to_zero
 
 TERMS = ("quality", "spent")
 """Of ``info`` that are logged; and KL to dense, where the quality needs a dense reference."""
@@ -147,7 +148,7 @@ class AgentTask(ReuseTask):
             optimizer.step()
             updates.append(update)
         for _ in range(len(updates) if self._ends_by_steps else 1):
-            cast(CosineAnnealingLR, self.lr_schedulers()).step()
+            cast(LambdaLR, self.lr_schedulers()).step()
         self._log_rollout(rollout, bins)
         self._log_updates(updates, len(bins))
 
@@ -181,7 +182,7 @@ class AgentTask(ReuseTask):
         """Adam on the agent, cosine decay over the whole run."""
         optimizer = torch.optim.Adam(self.agent.parameters(), lr=self.learning_rate, eps=1e-5)
         length = self.trainer.max_steps if self._ends_by_steps else self._rollouts
-        return [optimizer], [CosineAnnealingLR(optimizer, max(1, length))]
+        return [optimizer], [cosine_to_zero(optimizer, length)]
 
     @property
     def _rollouts(self) -> int:

@@ -20,6 +20,7 @@ from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
 from policy.tasks.base import ReuseTask
 from policy.tasks.losses import Distortion, distortion
+from policy.tasks.schedule import cosine_to_zero
 
 BINS = 8
 LEAST_UNIT = 1e-3
@@ -163,7 +164,7 @@ class GumbelTask(ReuseTask):
         """AdamW on the gate, cosine decay over the whole run."""
         optimizer = torch.optim.AdamW(self.gate.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+        schedule = cosine_to_zero(optimizer, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

@@ -1,30 +1,42 @@
-"""A training has to end for a schedule to be spread over it."""
-
-from types import SimpleNamespace
+"""The learning rate, also of a training that is resumed at another length."""
 
 import pytest
+import torch
 
-from policy.cli import main
-from policy.tasks.schedule import check_has_end
-
-TOLD = (
-    "max_epochs -1 without max_steps is a training without end, over which no schedule can be "
-    "spread: give --trainer.max_epochs or --trainer.max_steps, which --trainer.max_time may "
-    "still cut short"
-)
+from policy.tasks.schedule import cosine_to_zero
 
 
-@pytest.mark.parametrize("config", ["gumbel/synthetic", "backbone/digits"])
-@pytest.mark.parametrize("words", [[], ["--trainer.max_time=00:01:00:00"]])
-def test_a_training_without_end_is_refused(root, tmp_path, capsys, config, words):
-    run = ["--config", f"{root}/configs/{config}.yaml", "--run_dir", str(tmp_path)]
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", *run, "--trainer.max_epochs=-1", *words])
-
-    assert capsys.readouterr().err.splitlines()[-1] == f"error: {TOLD}"
-    assert not (tmp_path / "checkpoints").exists()
+def make(steps):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    return optimizer, cosine_to_zero(optimizer, steps)
 
 
-@pytest.mark.parametrize(("epochs", "steps"), [(4, -1), (-1, 100), (4, 100), (0, -1)])
-def test_epochs_or_steps_are_an_end(epochs, steps):
-    check_has_end(SimpleNamespace(max_epochs=epochs, max_steps=steps))
+def rates(optimizer, schedule, count):
+    found = []
+    for _ in range(count):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_it_is_torchs_cosine_and_stays_at_zero():
+    optimizer, schedule = make(8)
+    other = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(other, 8)
+
+    assert rates(optimizer, schedule, 8) == pytest.approx(rates(other, theirs, 8))
+    assert rates(optimizer, schedule, 3) == [0, 0, 0]
+
+
+def test_a_longer_training_goes_on_along_the_longer_curve():
+    optimizer, schedule = make(8)
+    rates(optimizer, schedule, 8)
+    resumed, longer = make(24)
+    resumed.load_state_dict(optimizer.state_dict())
+    longer.load_state_dict(schedule.state_dict())
+    resumed.step()
+    longer.step()
+
+    whole = rates(*make(24), 24)
+    assert rates(resumed, longer, 15) == pytest.approx(whole[9:])
