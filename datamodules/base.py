@@ -119,7 +119,7 @@ class ClipDataModule(LightningDataModule):
         return source if self.disturbance is None else f"{source}-{self.disturbance}"
 
     def has(self, split: Split) -> bool:
-        """Whether a split has clips: data that are only to be compared on need none to train on."""
+        """Whether there are clips of a split: what is only compared on needs none to train on."""
         return True
 
     def describe(self) -> dict[str, Json]:

@@ -84,10 +84,9 @@ def exact_rate(fps: float) -> Fraction:
     """
     if not fps > 0:
         raise RegateError(f"fps must be above 0, got {fps}.")
-    rate = Fraction(fps).limit_denominator(1001) if 0.001 <= fps < math.inf else Fraction(0)
-    if not rate:
+    if not 0.001 <= fps < math.inf:
         raise RegateError(f"fps must be finite and at least 0.001, got {fps:g}.")
-    return rate
+    return Fraction(fps).limit_denominator(1001)
 
 
 def open_container(source: str, label: str, **settings: Any) -> InputContainer:  # noqa: ANN401

@@ -118,7 +118,6 @@ class World:
         self.calibration_clips = calibration_clips
         labelled = False
         if data is not None and quality is None:
-            data.resize_crop = self.backbone.resize_crop
             data.setup("test")  # a folder does not know its classes before
             labelled = 0 < self.backbone.num_classes == len(data.class_names)
         self.quality: Quality = quality or ("accuracy" if labelled else "agreement")

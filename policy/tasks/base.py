@@ -188,9 +188,9 @@ class ReuseTask(LightningModule):
     def val_example(self) -> tuple[Tensor, float]:
         """A fixed clip, uint8 [t, c, h, w], and the threshold's knob at the task's budget."""
         assert self.yardstick is not None
-        return spread_clips(self.data, 1)[0].frames, self.yardstick.knob(
-            max(self.budget, self.yardstick.lowest)
-        )
+        # The floor may lie above the budget, which has a default.
+        budget = max(self.budget, self.yardstick.lowest)
+        return spread_clips(self.data, 1)[0].frames, self.yardstick.knob(budget)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen backbone out, and say what made the rest."""

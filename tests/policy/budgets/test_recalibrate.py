@@ -115,6 +115,12 @@ def test_what_cannot_be_is_told_in_one_sentence(words, told, tmp_path, monkeypat
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_a_folder_is_no_gate_file(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--gate=threshold", *WORDS, "--out", str(tmp_path)])
+    assert "is a folder: give --out a file in it" in capsys.readouterr().err
+
+
 def test_a_threshold_per_block_gets_its_offsets(tmp_path, digits):
     path = tmp_path / "gate.safetensors"
     main(["calibrate", "--gate=threshold-per-block", *WORDS, "--out", str(path), "--budgets=0.3"])

@@ -268,3 +268,15 @@ def test_bits_per_patch_are_the_mask(digits, clips, given, moving_clips):
     told = env.action_space.sample()
     env.step(told)
     assert np.array_equal(env.simulation._share[0].numpy(), told)
+
+
+@pytest.mark.parametrize(("classes", "quality"), [(10, "accuracy"), (3, "agreement")])
+def test_what_is_rewarded_by_default_depends_on_classes_that_are_known_after_setup(
+    classes, quality, settings, monkeypatch
+):
+    data = settings["data"]
+    names = tuple(map(str, range(classes)))
+    monkeypatch.setattr(data, "setup", lambda stage: setattr(data, "class_names", names))
+
+    env = TokenReuseEnv(**settings | {"quality": None})
+    assert env.world.quality == quality

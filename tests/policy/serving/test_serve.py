@@ -69,6 +69,21 @@ def test_damaged_weights_are_named_with_the_frame(session):
         list(serve(frames((32, 32)), session))
 
 
+def test_a_cache_that_overflows_is_not_taken_for_damaged_weights():
+    """Scores as before, of keys a hundred thousand times as long and queries as much shorter."""
+    backbone = load_backbone("vit_tiny_patch16_224", "random", image_size=32, num_classes=4)
+    with torch.no_grad():
+        weight = backbone.blocks[0].attn.qkv.weight
+        weight[192:384] *= 1e5
+        weight[:192] /= 1e5
+    for dtype in (None, torch.bfloat16):
+        list(serve(frames((32, 32)), ReuseSession(backbone, NeverRecompute(), cache_dtype=dtype)))
+
+    session = ReuseSession(backbone, NeverRecompute(), cache_dtype=torch.float16)
+    with pytest.raises(RegateError, match="of a: float16 caches overflow beyond 65,504, so take b"):
+        list(serve(frames((32, 32)), session))
+
+
 def test_a_backbone_without_classifier_is_judged_by_its_features():
     backbone = load_backbone("vit_tiny_patch16_224", "random", image_size=32, num_classes=0)
     session = ReuseSession(backbone, NeverRecompute())
