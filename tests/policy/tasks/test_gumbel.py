@@ -156,6 +156,11 @@ def test_the_same_seed_makes_the_same_gate(gumbel_run, fit):
     assert not torch.equal(whole["meaning.weight"], other["meaning.weight"])
 
 
+def test_a_budget_under_the_floor_does_not_stop_a_training_that_has_others(fit):
+    run = fit("low", "--model.budget", "0.005", "--trainer.max_epochs", "1")
+    assert (run / "checkpoints" / "best.ckpt").is_file() and (run / "gate.safetensors").is_file()
+
+
 def test_labels_can_be_learned_from_too(fit, gumbel_run, scalars):
     folder = fit("labels", "--model.label_weight", "1", "--trainer.max_epochs", "1")
 
