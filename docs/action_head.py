@@ -30,7 +30,7 @@ from backbones.vit import Backbone
 from datamodules.base import SPLITS
 from datamodules.folder import VideoFolder
 from datamodules.records import Clip
-from policy.compare.bootstrap import percentile_interval, resample_counts, weighted_mean
+from policy.compare.bootstrap import resample_counts, t_interval, weighted_mean
 from policy.gate_file import load_gate
 from policy.gates.base import Gate
 from policy.quality import dense_clip
@@ -132,7 +132,7 @@ def main(options: argparse.Namespace) -> None:
     rows = []
     for (name, budget), hits in right.items():
         apart = hits.astype(float) - right[DENSE]
-        low, high, _ = percentile_interval(weighted_mean(counts[1:], apart))
+        low, high, _ = t_interval(weighted_mean(counts, apart), len(set(groups)))
         row = {"policy": name, "budget": budget, "spent": spent[(name, budget)]}
         row |= {"accuracy": float(hits.mean()), "difference": float(apart.mean())}
         rows.append(row | {"interval": [float(low), float(high)]})

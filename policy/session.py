@@ -308,7 +308,7 @@ class ReuseSession:
 
     def _held(self, state: SessionState, knob: Tensor) -> Tensor | None:
         """Streams that repeat their output, by gate or by pace; None where none can."""
-        held = self.serving.hold(state.gate, knob)
+        held = self.serving.hold(state.gate, knob, self.phase)
         if not isinstance(self.pace, Tensor) and self.pace >= 1:
             return held
         pace = torch.as_tensor(self.pace, dtype=torch.float64, device=knob.device)

@@ -17,7 +17,7 @@ from policy.budgets.search import calibrate
 from policy.budgets.table import Calibration, Fallback, Verdict
 from policy.compare.bootstrap import resample_counts, why_no_interval
 from policy.compare.curve import resampled_curve
-from policy.compare.estimate import estimates
+from policy.compare.estimate import differences
 from policy.compare.records import FloatArray, Sweep
 from policy.cost import BackboneMacs
 from policy.gates.base import Gate, Masks, Setting
@@ -95,8 +95,8 @@ def verdicts(ours: Sweep, theirs: Sweep, budgets: Sequence[float]) -> tuple[Verd
     gate, heuristic = (resampled_curve(sweep, ["kl"], counts) for sweep in (ours, theirs))
     found = []
     for budget in budgets:
-        difference = gate.at(np.log(budget)) - heuristic.at(np.log(budget))
-        kl = estimates(difference, ["kl"])["kl"]
+        apart = gate.at(np.log(budget)) - heuristic.at(np.log(budget))
+        kl = differences(apart, ["kl"], gate.groups)["kl"]
         found.append(Verdict(budget, kl.value, kl.interval))
     return tuple(found)
 

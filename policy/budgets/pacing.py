@@ -3,7 +3,8 @@
 At a low budget a policy that looks at every frame can afford a few tokens of each, and its frames
 mix fresh and stale content; looked at every second frame, the same MACs recompute twice as many
 tokens together, and the frame between repeats the last output. Which of the two is nearer to the
-dense model is measured here, per budget, on the calibration videos.
+dense model is measured here, per budget, on the calibration videos. A few videos say it roughly:
+frames are skipped only where that gains more than the gain's standard error over the clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,14 +26,14 @@ from policy.signals import staggered
 PACES = (1.0, 2 / 3, 1 / 2, 1 / 3)
 """Shares that are tried; the first looks at every frame."""
 LEAST_GAIN = 0.02
-"""Relative, of KL; what skipping frames must gain to be worth the later answer to a change."""
+"""Of log KL; what skipping frames must gain to be worth the later answer to a change."""
 LEAST_KL = 1e-6
 ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """One pace: mean spent and KL over the clips, by ascending spent, each [k]."""
+    """One pace at k knobs, by ascending spent: mean spent [k], and KL of each clip [clips, k]."""
 
     pace: float
     knobs: FloatArray
@@ -44,8 +45,10 @@ class _Curve:
         # Looking at every frame reaches all that its calibration holds.
         return self.lowest <= budget and (self.pace == 1 or budget <= self.spent[-1])
 
-    def kl_at(self, budget: float) -> float:
-        return float(np.interp(np.log(budget), np.log(self.spent), self.kl))
+    def kl_at(self, budget: float) -> FloatArray:
+        """Of each clip, where the mean over all spends the budget, [clips]."""
+        asked, spent = np.log(budget), np.log(self.spent)
+        return np.array([np.interp(asked, spent, clip) for clip in self.kl])
 
 
 def with_paces(
@@ -101,17 +104,17 @@ def _sweep(
     pace: float,
     advance: Callable[[], None],
 ) -> _Curve:
-    spent, kl = np.zeros(len(knobs)), np.zeros(len(knobs))
+    spent, kl = np.zeros(len(knobs)), np.zeros((len(clips), len(knobs)))
     settings = torch.tensor(knobs, dtype=torch.float32)
     for place, (frames, reference) in enumerate(zip(clips, dense, strict=True)):
         phase = staggered(place)
         swept = sweep_clip(backbone, gate, frames, reference, settings, paces=pace, phase=phase)
         spent += swept.spent[1:].mean(0).numpy() / len(clips)
-        kl += swept.metrics["kl"].cpu().double().numpy() / len(clips)
+        kl[place] = swept.metrics["kl"].cpu().double().numpy()
         advance()
     order = spent.argsort()
     lowest = float(spent.min()) * (1 - TOLERANCE)
-    return _Curve(pace, knobs[order], spent[order], kl[order], lowest)
+    return _Curve(pace, knobs[order], spent[order], kl[:, order], lowest)
 
 
 def _chosen(curves: Sequence[_Curve], budgets: Sequence[float]) -> list[tuple[float, _Curve]]:
@@ -119,9 +122,13 @@ def _chosen(curves: Sequence[_Curve], budgets: Sequence[float]) -> list[tuple[fl
 
     More budget never looks at fewer frames: where a few clips say otherwise it is chance. Of all
     such choices, the one with the lowest KL over the budgets, each relative to its own.
+
+    Args:
+        curves: The first looks at every frame.
+        budgets: Ascending.
     """
     ascending = sorted(curves, key=lambda curve: curve.pace)
-    cost = {budget: [_cost(curve, budget) for curve in ascending] for budget in budgets}
+    cost = {budget: [_cost(curve, curves[0], budget) for curve in ascending] for budget in budgets}
     reached = [budget for budget in budgets if min(cost[budget]) < np.inf]
     best = min(
         combinations_with_replacement(range(len(ascending)), len(reached)),
@@ -132,11 +139,28 @@ def _chosen(curves: Sequence[_Curve], budgets: Sequence[float]) -> list[tuple[fl
     return [(budget, ascending[index]) for budget, index in zip(reached, best, strict=True)]
 
 
-def _cost(curve: _Curve, budget: float) -> float:
+def _cost(curve: _Curve, every: _Curve, budget: float) -> float:
+    """Log KL of a pace, and what it must gain on a look at every frame to be chosen."""
     if not curve.reaches(budget):
         return np.inf
-    handicap = 0.0 if curve.pace == 1 else LEAST_GAIN
-    return float(np.log(max(curve.kl_at(budget), LEAST_KL))) + handicap
+    kl = curve.kl_at(budget)
+    cost = float(np.log(max(kl.mean(), LEAST_KL)))
+    if curve is every:
+        return cost
+    error = _error_of_gain(kl, every.kl_at(budget)) if every.reaches(budget) else 0.0
+    return cost + max(LEAST_GAIN, error)
+
+
+def _error_of_gain(kl: FloatArray, every: FloatArray) -> float:
+    """Standard error of the log of two means' ratio, paired over clips, to first order.
+
+    The rule of one standard error (Breiman et al., Classification and Regression Trees, 1984,
+    section 3.4.3): of choices that the data cannot tell apart, the one that costs nothing else.
+    """
+    if len(kl) < 2:
+        return 0.0
+    apart = kl / max(kl.mean(), LEAST_KL) - every / max(every.mean(), LEAST_KL)
+    return float(apart.std(ddof=1) / np.sqrt(len(kl)))
 
 
 def _met(

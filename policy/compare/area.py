@@ -38,7 +38,7 @@ def areas(curves: Sequence[Curve], budgets: Sequence[float], metrics: Sequence[s
             entries.append(_no_area(curve, "no range is common to all policies"))
         else:
             ends = math.exp(least[0]), math.exp(most[0])
-            quality = estimates(curve.mean_between(least, most), metrics)
+            quality = estimates(curve.mean_between(least, most), metrics, curve.groups)
             entries.append(Area(curve.policy, *ends, quality, curve.learned, None))
     return entries
 
@@ -60,7 +60,8 @@ def plot_curve(curve: Curve, metrics: Sequence[str]) -> PlotCurve:
     grid = np.linspace(low, high, BAND_POINTS) if curve.has_knob and low < high else np.empty(0)
     band: dict[str, list[Interval | None]] = {metric: [] for metric in metrics}
     for log_spent in grid:
-        for metric, estimate in estimates(curve.at(float(log_spent)), metrics).items():
+        quality = estimates(curve.at(float(log_spent)), metrics, curve.groups)
+        for metric, estimate in quality.items():
             band[metric].append(estimate.interval)
     return PlotCurve(
         policy=curve.policy,

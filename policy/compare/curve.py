@@ -27,6 +27,7 @@ class Curve:
         knobs: Knobs sorted by spent in row 0, [k].
         spent_with_first: Mean spent with the first frame, in the order of ``knobs``, [k].
         dense_macs: MACs of one dense frame.
+        groups: That the resamples are drawn from.
     """
 
     policy: str
@@ -36,6 +37,7 @@ class Curve:
     knobs: FloatArray
     spent_with_first: FloatArray
     dense_macs: float
+    groups: int
 
     @property
     def has_knob(self) -> bool:
@@ -134,6 +136,7 @@ def resampled_curve(sweep: Sweep, metrics: Sequence[str], counts: FloatArray) ->
         knobs=sweep.knobs[order[0]],
         spent_with_first=sweep.spent_with_first.mean(axis=0)[order[0]],
         dense_macs=sweep.dense_macs,
+        groups=len(set(sweep.groups)),
     )
 
 

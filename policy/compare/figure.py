@@ -110,7 +110,7 @@ def _axes(panel: Axes, results: Results, curves: Sequence[PlotCurve], metric: st
     panel.xaxis.set_major_locator(FixedLocator(ticks))
     panel.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     panel.xaxis.set_minor_locator(NullLocator())
-    label, higher = METRICS[metric]
+    label, higher, _ = METRICS[metric]
     reading = "higher is better" if higher else "lower is better"
     if metric == "kl":
         root_scale(panel, max((v for c in curves for v in _visible(c, metric, left)), default=1.0))

@@ -62,7 +62,10 @@ def compare(
         subjects = [curve.policy for curve in curves if curve.learned] or [
             name for name in [best_heuristic(area, table)] if name is not None
         ]
-    interval = f"95 % percentiles of {resamples} paired resamples of groups, then clips inside them"
+    interval = (
+        f"95 %, Student's t over {len(set(groups))} groups, of {resamples} paired resamples of "
+        "groups, then clips inside them"
+    )
     return Results(
         rows=table,
         paired=paired(curves, budgets, metrics, subjects),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from policy.compare.curve import Curve
-from policy.compare.estimate import estimates
+from policy.compare.estimate import differences
 from policy.compare.records import METRICS
 from policy.compare.results import Interval, Paired
 
@@ -22,7 +22,8 @@ def paired(
         quality = {policy: curve.at(math.log(budget)) for policy, curve in with_knob.items()}
         for subject in (name for name in subjects if name in with_knob):
             for against in (name for name in with_knob if name != subject):
-                differences = estimates(quality[subject] - quality[against], metrics)
+                apart = quality[subject] - quality[against]
+                found = differences(apart, metrics, with_knob[subject].groups)
                 entries += [
                     Paired(
                         policy=subject,
@@ -33,7 +34,7 @@ def paired(
                         interval=difference.interval,
                         wins=_wins(metric, difference.interval),
                     )
-                    for metric, difference in differences.items()
+                    for metric, difference in found.items()
                 ]
     return entries
 

@@ -1,5 +1,6 @@
 """What a sweep measures and hands to the statistics, and the metrics by name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,21 +12,22 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Metric(NamedTuple):
-    """How one metric is printed and read: its label and its good direction."""
+    """How one metric is printed and read: its label, good direction and the values it can take."""
 
     label: str
     higher_is_better: bool
+    range: tuple[float, float]
 
 
 METRICS: dict[str, Metric] = {
-    "kl": Metric("KL to dense", False),
-    "agreement": Metric("agreement", True),
-    "agreement_top5": Metric("top-5 agreement", True),
-    "cosine": Metric("cosine", True),
-    "cosine_worst5": Metric("cosine, worst 5 %", True),
-    "cosine_pooled": Metric("cosine, pooled", True),
-    "excess_flips": Metric("excess flips", False),
-    "accuracy": Metric("accuracy", True),
+    "kl": Metric("KL to dense", False, (0, math.inf)),
+    "agreement": Metric("agreement", True, (0, 1)),
+    "agreement_top5": Metric("top-5 agreement", True, (0, 1)),
+    "cosine": Metric("cosine", True, (-1, 1)),
+    "cosine_worst5": Metric("cosine, worst 5 %", True, (-1, 1)),
+    "cosine_pooled": Metric("cosine, pooled", True, (-1, 1)),
+    "excess_flips": Metric("excess flips", False, (-1, 1)),
+    "accuracy": Metric("accuracy", True, (0, 1)),
 }
 
 

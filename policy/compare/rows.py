@@ -56,7 +56,7 @@ def _row(
         spent=spent,
         spent_with_first=measured.spent_with_first if measured else None,
         macs=None if spent is None else spent * curve.dense_macs,
-        metrics=estimates(quality, metrics),
+        metrics=estimates(quality, metrics, curve.groups),
         ms_mean=measured.ms_mean if measured else None,
         ms_p50=measured.ms_p50 if measured else None,
         ms_p95=measured.ms_p95 if measured else None,

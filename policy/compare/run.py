@@ -57,8 +57,8 @@ def compare(
 
     Every policy's knob is calibrated on the calibration split, then frozen; one sweep over the
     test split serves all budgets. Writes results.json, results.csv, curve.png (quality
-    against compute), drift.png and drift.csv (quality against the frames since the dense one) and
-    TensorBoard runs, and prints the table.
+    against compute), drift.png and drift.csv (quality against the frames since the dense one),
+    clips.csv (what was measured on each clip) and TensorBoard runs, and prints the table.
 
     Args:
         data: Where the clips come from; calibration and test splits are used.
@@ -103,15 +103,16 @@ def compare(
         runs = _swept(model, plans, test, no_accuracy is None, bar)
         measured = [point for run in runs for point in operating_points(run, budgets)]
         operating = _timed(model, measured, _first_frames(test, timed_frames), bar)
+    sweeps = [run.sweep for run in runs]
     results = compare_sweeps(
-        [run.sweep for run in runs],
+        sweeps,
         operating,
         budgets,
         describe(model, data, weights, gates or [], runs) | {"no_accuracy": no_accuracy},
         resamples=resamples,
         seed=seed,
     )
-    for path in write_report(results, folder):
+    for path in write_report(results, sweeps, folder):
         print(f"wrote {path}")
     return results
 

@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from policy.atomic import atomic_write
-from policy.compare.records import METRICS
-from policy.compare.results import Estimate, Results, Row
+from policy.compare.records import METRICS, Sweep
+from policy.compare.results import Estimate, Results, Row, finite
 
 
 def write_json(results: Results, path: Path) -> None:
@@ -44,6 +45,27 @@ def write_drift(results: Results, path: Path) -> None:
             about | {"frame": frame, "kl": kl, "agreement": agreement, "spent_by_frame": spent}
             for frame, (kl, agreement, spent) in enumerate(values, start=1)
         ]
+    _write_lines(lines, path)
+
+
+def write_clips(sweeps: Sequence[Sweep], path: Path) -> None:
+    """Write one line per policy, seed, knob and clip: what every other number is made of.
+
+    Raises:
+        RegateError: If the file cannot be written.
+    """
+    lines: list[dict[str, object]] = []
+    for sweep in sweeps:
+        columns = {"spent": sweep.spent, "spent_with_first": sweep.spent_with_first}
+        columns |= {name: sweep.metrics[name] for name in METRICS if name in sweep.metrics}
+        for column, knob in enumerate(sweep.knobs.tolist()):
+            about = {"policy": sweep.policy, "seed": sweep.seed, "knob": knob}
+            lines += [
+                about
+                | {"clip": clip, "group": group}
+                | {name: finite(values[row, column]) for name, values in columns.items()}
+                for row, (clip, group) in enumerate(zip(sweep.clips, sweep.groups, strict=True))
+            ]
     _write_lines(lines, path)
 
 

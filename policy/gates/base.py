@@ -208,8 +208,14 @@ class Gate(nn.Module):
         """Whether its masks follow from the patch embedding alone."""
         return self.masks is Masks.SHARED and not self.reads_memory
 
-    def hold(self, state: GateState, knob: Tensor) -> Tensor | None:
-        """Streams whose last output is repeated before anything is computed, bool [s] or None."""
+    def hold(self, state: GateState, knob: Tensor, phase: float) -> Tensor | None:
+        """Streams whose last output is repeated before anything is computed, bool [s] or None.
+
+        Args:
+            state: Before the frame.
+            knob: Of each stream, [s].
+            phase: Where in its period a gate that takes turns begins, as in ``due``.
+        """
         return None
 
     def remember(self, state: GateState, spent: Tensor) -> Tensor:

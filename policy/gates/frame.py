@@ -15,7 +15,7 @@ class HoldGate(AlwaysRecompute):
     name = "hold"
     decides_per_token = False
 
-    def hold(self, state: GateState, knob: Tensor) -> Tensor:
+    def hold(self, state: GateState, knob: Tensor, phase: float) -> Tensor:
         """Every stream."""
         return torch.ones_like(state.frame, dtype=torch.bool)
 
@@ -26,9 +26,9 @@ class FrameSkipGate(ShareGate):
     name = "frame-skip"
     decides_per_token = False
 
-    def hold(self, state: GateState, knob: Tensor) -> Tensor:
+    def hold(self, state: GateState, knob: Tensor, phase: float) -> Tensor:
         """Streams whose share of dense frames is not yet due, bool [s]."""
-        return ~due(state.frame, knob.double(), 0.0)
+        return ~due(state.frame, knob.double(), phase)
 
     def decide(self, view: BlockView) -> Decision:
         """All patches, on the frames that are computed."""

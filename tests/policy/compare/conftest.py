@@ -37,11 +37,11 @@ def make_sweep():
 
 @pytest.fixture
 def comparison(make_sweep):
-    """Dense, hold, a heuristic and a learned policy on 4 clips of 2 groups, at 0.2 and 0.4.
+    """Dense, hold, a heuristic and a learned policy on 4 clips of 4 groups, at 0.2 and 0.4.
 
     The learned policy halves the heuristic's KL; ``frame-skip`` cannot go below 0.3.
     """
-    groups = ("a", "a", "b", "b")
+    groups = ("a", "b", "c", "d")
     clip = np.array([[1.0], [2.0], [3.0], [4.0]])
     sweeps = [
         make_sweep("dense", (1.0,), groups, kl=[0.0], agreement=[1.0], accuracy=[0.9]),

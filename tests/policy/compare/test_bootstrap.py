@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from policy.compare.bootstrap import (
-    percentile_interval,
     resample_counts,
+    t_interval,
     weighted_mean,
     why_no_interval,
 )
@@ -43,21 +43,36 @@ def test_means_leave_out_clips_without_a_value():
     assert np.isnan(weighted_mean(counts, values)[2])
 
 
-def test_interval_of_the_numbers_0_to_100_cuts_two_and_a_half_on_each_side():
-    low, high, reached = percentile_interval(np.arange(101.0)[::-1, None])
+def test_the_interval_of_three_groups_is_students():
+    """Resamples at 4 and 6 around 5: an error of sqrt(2), times sqrt(3 / 2); t is 4.303."""
+    low, high, reached = t_interval(np.array([[5.0], [4.0], [6.0]]), groups=3)
 
-    assert (low[0], high[0], reached[0]) == pytest.approx((2.5, 97.5, 1.0))
+    assert (5 - low[0], high[0] - 5) == pytest.approx((7.453, 7.453), abs=1e-3)
+    assert reached[0] == 1
+
+
+def test_what_all_resamples_share_has_no_width():
+    low, high, _ = t_interval(np.full((50, 1), 0.1), groups=4)
+
+    assert (low[0], high[0]) == (0.1, 0.1)
 
 
 @pytest.mark.parametrize(("missing", "has_interval"), [(4, True), (6, False)])
 def test_interval_needs_95_of_100_resamples(missing, has_interval):
-    resampled = np.arange(100.0)
-    resampled[:missing] = np.nan
+    resampled = np.arange(101.0)
+    resampled[1 : 1 + missing] = np.nan
 
-    low, _, reached = percentile_interval(resampled[:, None])
+    low, _, reached = t_interval(resampled[:, None], groups=9)
 
     assert np.isfinite(low[0]) == has_interval
     assert reached[0] == 1 - missing / 100
+
+
+@pytest.mark.parametrize("resamples", [0, 1])
+def test_one_resample_carries_no_interval(resamples):
+    low, high, _ = t_interval(np.ones((1 + resamples, 1)), groups=9)
+
+    assert np.isnan([low[0], high[0]]).all()
 
 
 @pytest.mark.parametrize(
@@ -75,21 +90,22 @@ def test_two_groups_carry_an_interval():
     assert why_no_interval(("a", "b")) is None
 
 
-def test_the_interval_covers_the_mean_about_95_times_in_100():
+@pytest.mark.parametrize("groups", [3, 6, 30])
+def test_the_interval_covers_the_mean_about_95_times_in_100(groups):
     rng = np.random.default_rng(0)
-    trials, groups, clips = 300, 30, 2
+    trials, clips = 400, 2
     names = tuple(f"group {i // clips}" for i in range(groups * clips))
     scene = np.repeat(rng.normal(size=(trials, groups)), clips, axis=1)
     values = scene + 0.5 * rng.normal(size=(trials, groups * clips))
 
     covered = 0
     for trial in range(trials):
-        means = weighted_mean(resample_counts(names, 400, seed=trial)[1:], values[trial])
-        low, high, _ = percentile_interval(means[:, None])
+        means = weighted_mean(resample_counts(names, 400, seed=trial), values[trial])
+        low, high, _ = t_interval(means[:, None], groups)
         covered += bool(low[0] <= 0 <= high[0])
 
-    # Two standard errors of a share of 300 trials are 0.025; few groups cost a little more.
-    assert 0.90 <= covered / trials <= 0.99
+    # Two standard errors of a share of 400 trials are 0.022.
+    assert 0.925 <= covered / trials <= 0.99
 
 
 def test_resampling_clips_alone_would_cover_far_less():
@@ -99,8 +115,8 @@ def test_resampling_clips_alone_would_cover_far_less():
     covered = 0
     for trial in range(trials):
         values = np.repeat(rng.normal(size=groups), clips) + 0.1 * rng.normal(size=groups * clips)
-        means = weighted_mean(resample_counts(lone, 200, seed=trial)[1:], values)
-        low, high, _ = percentile_interval(means[:, None])
+        means = weighted_mean(resample_counts(lone, 200, seed=trial), values)
+        low, high, _ = t_interval(means[:, None], len(lone))
         covered += bool(low[0] <= 0 <= high[0])
 
     assert covered / trials < 0.7

@@ -52,7 +52,8 @@ def results(words, gumbel_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare")
     main([*words, "--gates", str(gumbel_run / "gate.safetensors"), "--out", str(out)])
     assert {path.name for path in out.iterdir()} == {
-        "results.json", "results.csv", "drift.csv", "curve.png", "drift.png", "tensorboard"
+        "results.json", "results.csv", "clips.csv", "drift.csv", "curve.png", "drift.png",
+        "tensorboard",
     }  # fmt: skip
     return json.loads((out / "results.json").read_text())
 

@@ -118,7 +118,8 @@ def test_spending_is_kept_frame_by_frame(backbone, clips):
 
     table, _ = swept(backbone, entry, [0.5], [clips[1]])
 
-    assert table.over_frames["spent"].round(6).tolist() == [[0], [1], [0], [1]]
+    # The first clip begins half-way to its first turn.
+    assert table.over_frames["spent"].round(6).tolist() == [[1], [0], [1], [0]]
     assert table.over_frames["spent"].mean() == pytest.approx(table.spent.mean())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policy.compare.writing import write_csv, write_drift, write_json
+from policy.compare.writing import write_clips, write_csv, write_drift, write_json
 
 
 def refuse_constant(name):
@@ -93,3 +93,23 @@ def test_drift_has_a_line_per_policy_budget_and_frame(comparison, tmp_path):
         "kl": "2.0", "agreement": "0.5", "spent_by_frame": "0.2",
     }  # fmt: skip
     assert lines[0]["budget"] == ""  # dense has none
+
+
+def test_a_table_of_clips_has_a_line_per_knob_and_clip(make_sweep, tmp_path):
+    sweep = make_sweep(
+        "threshold", (0.1, 0.4), ("a", "b", "b"), kl=[0.2, 0.1], accuracy=[np.nan, 1]
+    )
+
+    write_clips(
+        [sweep, make_sweep("gumbel", (0.2, 0.3), ("a", "b", "b"), kl=[0.1, 0.1])],
+        tmp_path / "clips.csv",
+    )
+
+    with (tmp_path / "clips.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 2 * 3
+    assert lines[4] == {
+        "policy": "threshold", "seed": "0", "knob": "1.0", "clip": "clip1", "group": "b",
+        "spent": "0.4", "spent_with_first": str(0.9 * 0.4 + 0.1), "kl": "0.1", "accuracy": "1.0",
+    }  # fmt: skip
+    assert lines[0]["accuracy"] == lines[-1]["accuracy"] == ""
