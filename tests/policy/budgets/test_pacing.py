@@ -90,6 +90,20 @@ def test_disturbed_clips_are_held_against_what_was_there_before(tables, digits, 
     assert paced.pace(0.2) < 1.0
 
 
+def test_a_gain_within_its_own_error_is_not_taken(digits, digit_clips):
+    """One clip of four, held against a still one, is by far better off with frames skipped."""
+    still = [clip[:1].expand(len(clip), -1, -1, -1) for clip in digit_clips]
+    clean = [None, still[1], None, None]
+    plain = calibrate(digits, ThresholdGate(), digit_clips, ASKED)
+
+    clips = as_clips(digit_clips, clean)
+    alone = with_paces(digits, ThresholdGate(), clips[1:2], plain)
+    all_four = with_paces(digits, ThresholdGate(), clips, plain)
+
+    assert alone.pace(0.2) < 1.0
+    assert all_four.pace(0.2) == 1.0
+
+
 def test_a_gate_whose_own_cost_lifts_it_over_the_dense_frame(digits):
     generator = torch.Generator().manual_seed(0)  # frames of which every patch changes
     clips = [torch.randint(256, (4, 3, 96, 96), generator=generator).byte() for _ in range(2)]
