@@ -43,7 +43,7 @@ def with_fallback(
     """Add to a gate's calibration the heuristic that serves where the gate is not better.
 
     Per calibrated point: KL to dense of both, each read off its own curve at the same MACs, inside
-    each of 2,000 resamples of groups and then clips. The gate keeps the point if the 95 % interval
+    each of 2,000 resamples of groups. The gate keeps the point if the 95 % interval
     of the difference lies below 0. Points are judged one by one.
 
     Args:

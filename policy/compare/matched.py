@@ -1,7 +1,7 @@
 """Policies compared at the same compute.
 
 Protocol: one knob per policy, quality interpolated in log MACs at the budget inside each
-resample, paired over groups of clips and then clips, training seeds averaged per clip.
+resample, paired over groups of clips, training seeds averaged per clip.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,8 +63,8 @@ def compare(
             name for name in [best_heuristic(area, table)] if name is not None
         ]
     interval = (
-        f"95 %, Student's t over {len(set(groups))} groups, of {resamples} paired resamples of "
-        "groups, then clips inside them"
+        f"95 %, Student's t with the standard error of {resamples} paired resamples of the "
+        f"{len(set(groups))} groups"
     )
     return Results(
         rows=table,

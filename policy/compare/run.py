@@ -71,7 +71,7 @@ def compare(
         out: Folder for the results.
         calibration_clips: Clips of the calibration split to find knobs on.
         timed_frames: Frames to time each policy on; 0 leaves latencies out.
-        resamples: Of the bootstrap over groups and clips.
+        resamples: Of the bootstrap over groups.
         seed: Of the bootstrap.
         device: cpu, cuda, cuda:1, ...
         preprocessing: What happens to a frame first; the model's own by default.

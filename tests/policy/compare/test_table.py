@@ -37,9 +37,8 @@ def test_the_legend_says_units_split_videos_and_interval(comparison):
 
     assert printed.count("1 MAC = 2 FLOPs") == 1
     assert "Split test: 4 videos in 4 groups." in printed
-    assert (
-        "Intervals: 95 %, Student's t over 4 groups, of 100 paired resamples of groups" in printed
-    )
+    interval = "Student's t with the standard error of 100 paired resamples of the 4 groups"
+    assert f"Intervals: 95 %, {interval}" in printed
     assert "Quality at matched compute · digits" in printed
 
 
