@@ -17,7 +17,7 @@ def main(path: str) -> None:
     results: dict[str, Any] = json.loads(Path(path).read_text())
     print_run(results["meta"])
     print_rows(results["rows"])
-    print_pairs(results["paired"])
+    print_pairs(results["rows"], results["paired"])
 
 
 def print_run(meta: dict[str, Any]) -> None:
@@ -53,28 +53,35 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         )
 
 
-def print_pairs(pairs: list[dict[str, Any]]) -> None:
-    """KL of each learned policy minus that of every other; wins in bold."""
+def print_pairs(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> None:
+    """How far the KL of each learned policy is from that of every other, as a share of the latter.
+
+    Bold where the interval lies below 0, in italics where it lies above.
+    """
     budgets = sorted({pair["budget"] for pair in pairs})
-    print("\n| KL of | minus KL of | " + " | ".join(f"at {budget:g}" for budget in budgets) + " |")
+    print("\n| KL of | against | " + " | ".join(f"at {budget:g}" for budget in budgets) + " |")
     print("|---" * (len(budgets) + 2) + "|")
+    kl = {(row["policy"], row["budget"]): row["kl"]["value"] for row in rows}
     found = {
         (pair["policy"], pair["against"], pair["budget"]): pair
         for pair in pairs
         if pair["metric"] == "kl"
     }
     for policy, against in dict.fromkeys((one, other) for one, other, _ in found):
-        cells = [_difference(found[policy, against, budget]) for budget in budgets]
+        cells = [_share(found[policy, against, budget], kl[against, budget]) for budget in budgets]
         print(f"| {policy} | {against} | " + " | ".join(cells) + " |")
 
 
-def _difference(pair: dict[str, Any]) -> str:
-    if pair["difference"] is None:
+def _share(pair: dict[str, Any], of: float | None) -> str:
+    if pair["difference"] is None or not of:
         return "–"
-    text = f"{pair['difference']:+.4f}"
-    if pair["interval"] is not None:
-        low, high = pair["interval"]
-        text += f" [{low:+.4f}, {high:+.4f}]"
+    text = f"{100 * pair['difference'] / of:+.0f} %"
+    if pair["interval"] is None:
+        return text
+    low, high = pair["interval"]
+    text += f" [{100 * low / of:+.0f}, {100 * high / of:+.0f}]"
+    if low > 0:
+        return f"*{text}*"
     return f"**{text}**" if pair["wins"] else text
 
 

@@ -155,6 +155,32 @@ def test_the_metadata_that_the_checkpoints_page_prints_are_written():
     assert [key for key in printed if f'"{key}":' not in source] == []
 
 
+def test_differences_are_shares_of_the_other_policys_kl(capsys, docs_script):
+    rows = [
+        {"policy": policy, "budget": 0.2, "kl": {"value": kl}}
+        for policy, kl in (("gumbel", 0.15), ("threshold", 0.2), ("hold", 0.1), ("top-r", None))
+    ]
+
+    def pair(against, difference, interval, wins=False):
+        about = {"policy": "gumbel", "against": against, "budget": 0.2, "metric": "kl"}
+        return about | {"difference": difference, "interval": interval, "wins": wins}
+
+    docs_script("tables").print_pairs(
+        rows,
+        [
+            pair("threshold", -0.05, (-0.08, -0.02), wins=True),
+            pair("hold", 0.05, (0.01, 0.09)),
+            pair("top-r", None, None),
+        ],
+    )
+
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "| gumbel | threshold | **-25 % [-40, -10]** |",
+        "| gumbel | hold | *+50 % [+10, +90]* |",
+        "| gumbel | top-r | – |",
+    ]
+
+
 def test_the_tables_of_a_comparison_name_its_disturbance(capsys, docs_script):
     meta = {
         "command": "regate compare", "commit": "0123456789", "machine": "two cores", "gates": [],
