@@ -23,7 +23,13 @@ from policy.lightning.last import keep_last, keeps_last
 from policy.lightning.nan_guard import NanGuard
 from policy.lightning.predictions import WritePredictions
 from policy.lightning.resume_loader import ResumeLoader
-from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoint, run_of
+from policy.lightning.run_folder import (
+    CONFIG_NAME,
+    check_unused,
+    last_checkpoint,
+    newest_config,
+    run_of,
+)
 from policy.lightning.step_seed import SeedEachStep
 from policy.tasks.backbone import BackboneTask  # noqa: F401  (likewise)
 from policy.tasks.gumbel import GumbelTask
@@ -198,7 +204,7 @@ def _help(name: str) -> dict[str, str]:
 
 
 def with_config_of_run(words: list[str]) -> list[str]:
-    """Let ``--ckpt_path X`` stand alone: read the config kept in the run that X lies in.
+    """Let ``--ckpt_path X`` stand alone: read the newest config kept in the run that X lies in.
 
     Whatever else is on the command line wins over that config. A ``--config`` there replaces it.
 
@@ -231,7 +237,7 @@ def _config_of(run_dir: Path | None, asked: str) -> Path:
     if run_dir is None or not (run_dir / CONFIG_NAME).is_file():
         place = run_dir or f"the folders above {asked}"
         raise RegateError(f"there is no {CONFIG_NAME} in {place}; name one with --config")
-    return run_dir / CONFIG_NAME
+    return newest_config(run_dir)
 
 
 @rank_zero_only
