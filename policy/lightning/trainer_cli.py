@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -37,6 +37,8 @@ from policy.tasks.ppo import PPOTask  # noqa: F401  (likewise)
 from policy.tasks.reinforce import ReinforceTask  # noqa: F401  (likewise)
 from policy.tasks.visuals import RecomputeVisuals
 
+HIGHEST_SEED = 2**32 - 1
+"""That numpy takes."""
 DESCRIPTIONS = {
     "fit": "Train a gate on a frozen backbone, calibrate it, and write gate.safetensors.",
     "validate": "Measure the gate of a checkpoint against the threshold on the calibration clips.",
@@ -75,6 +77,14 @@ class RegateCLI(LightningCLI):
             help="Folder of the run: checkpoints, logs, config. "
             "Default: runs/<data>/<backbone>/<policy>/seed<k>.",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and refuse a seed that numpy would only refuse with a traceback."""
+        super().parse_arguments(parser, args)
+        command = self.config["subcommand"]
+        seed = self.config[command]["seed_everything"]
+        if not 0 <= seed <= HIGHEST_SEED:
+            raise RegateError(f"--seed_everything must be 0 to {HIGHEST_SEED}, got {seed}")
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would merge the checkpoint's values over the command line."""

@@ -17,7 +17,7 @@ from backbones.preprocessing import Preprocessing, check_channels, resolve
 from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
 from policy.atomic import atomic_write
-from policy.tasks.schedule import OneCycle, check_has_end
+from policy.tasks.schedule import OneCycle, check_has_end, check_rate
 
 
 class BackboneTask(LightningModule):
@@ -34,7 +34,8 @@ class BackboneTask(LightningModule):
         preprocessing: What happens to an image first; the model's own by default.
 
     Raises:
-        RegateError: If the model is unknown or cannot be gated, or a value does not fit it.
+        RegateError: If the model is unknown or cannot be gated, or a value does not fit it
+            or is outside its range.
     """
 
     mean: Tensor
@@ -48,6 +49,11 @@ class BackboneTask(LightningModule):
         label_smoothing: float = 0.1,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     ) -> None:
+        check_rate(learning_rate)
+        if not weight_decay >= 0:
+            raise RegateError(f"weight_decay must be 0 or more, got {weight_decay:g}")
+        if not 0 <= label_smoothing < 1:
+            raise RegateError(f"label_smoothing must be in [0, 1), got {label_smoothing:g}")
         super().__init__()
         self.save_hyperparameters()
         self.run_name = f"{backbone}/backbone"

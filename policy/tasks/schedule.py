@@ -24,6 +24,18 @@ def check_has_end(trainer: Trainer) -> None:
         )
 
 
+def check_rate(learning_rate: float) -> None:
+    """Refuse a rate of which the optimizer would only complain once the data are read.
+
+    Raises:
+        RegateError: If it is under 0 or no number.
+    """
+    if not learning_rate >= 0:
+        raise RegateError(
+            f"learning_rate must be 0 or more, got {learning_rate:g}: 0.001 is a common start"
+        )
+
+
 class OneCycle(OneCycleLR):
     """torch's, by which a resumed training goes on at its place on the curve of its new length.
 

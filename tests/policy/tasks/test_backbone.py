@@ -136,3 +136,15 @@ def make_batch():
         return ClipBatch(frames, torch.tensor(labels), names, names)
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or more, got -0.1"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_told(setting, told):
+    with pytest.raises(RegateError, match=told):
+        BackboneTask(**setting)

@@ -94,3 +94,15 @@ def test_a_resumed_cycle_goes_on_along_the_curve_of_its_new_length(length):
     whole = rates(*one_cycle(length), length)
     assert rates(resumed, other, length - 5) == whole[5:]
     rates(resumed, other, 9)
+
+
+@pytest.mark.parametrize(
+    "config", ["gumbel/synthetic", "ppo/synthetic", "reinforce/synthetic", "backbone/digits"]
+)
+@pytest.mark.parametrize("rate", ["-1", ".nan"])
+def test_a_rate_under_zero_is_refused(root, tmp_path, fails, config, rate):
+    run = ["--config", f"{root}/configs/{config}.yaml", "--run_dir", str(tmp_path)]
+
+    assert fails(["fit", *run, "--model.learning_rate", rate]) == (
+        f"learning_rate must be 0 or more, got {rate.removeprefix('.')}: 0.001 is a common start"
+    )
