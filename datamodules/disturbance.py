@@ -59,7 +59,7 @@ class Noise(Disturbance):
         seed: Of the noise.
 
     Raises:
-        RegateError: If ``sigma`` is not positive.
+        RegateError: If ``sigma`` is not positive, or the seed is negative.
     """
 
     sigma: float
@@ -67,7 +67,7 @@ class Noise(Disturbance):
 
     def __post_init__(self) -> None:
         """Refuse a strength that would do nothing."""
-        _check_positive("sigma", self.sigma)
+        _check(self.sigma, self.seed)
 
     def __call__(self, frames: Tensor, name: str) -> Tensor:
         """Add the noise; values outside of 0 to 255 are cut off."""
@@ -85,7 +85,7 @@ class Flicker(Disturbance):
         seed: Of the gains.
 
     Raises:
-        RegateError: If ``sigma`` is not positive.
+        RegateError: If ``sigma`` is not positive, or the seed is negative.
     """
 
     sigma: float
@@ -93,7 +93,7 @@ class Flicker(Disturbance):
 
     def __post_init__(self) -> None:
         """Refuse a strength that would do nothing."""
-        _check_positive("sigma", self.sigma)
+        _check(self.sigma, self.seed)
 
     def __call__(self, frames: Tensor, name: str) -> Tensor:
         """Multiply by the gains; values above 255 are cut off."""
@@ -161,6 +161,8 @@ def _as_bytes(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise RegateError(f"{name} must be above 0, got {value:g}; leave the disturbance out.")
+def _check(sigma: float, seed: int) -> None:
+    if not sigma > 0:
+        raise RegateError(f"sigma must be above 0, got {sigma:g}; leave the disturbance out.")
+    if seed < 0:
+        raise RegateError(f"the disturbance's seed must be 0 or more, got {seed}.")

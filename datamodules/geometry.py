@@ -61,13 +61,17 @@ class ResizeCrop:
             uint8 [..., 3, h', w'] with (h', w') = ``size``.
 
         Raises:
-            RegateError: If the images are not uint8 with three channels last.
+            RegateError: If the images are not uint8 with three channels last, or have no pixels.
         """
         shape, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
         if len(shape) < 3 or shape[-1] != 3 or dtype != "uint8":
             raise RegateError(
                 f"frames must be uint8 of shape [..., h, w, 3] (RGB, channels last), "
                 f"got {dtype} of shape {list(shape)}."
+            )
+        if 0 in shape[-3:-1]:
+            raise RegateError(
+                f"frames of {shape[-3]}x{shape[-2]} pixels are empty: check what they are cut from."
             )
         array = images.numpy(force=True) if isinstance(images, Tensor) else images
         stack = array.reshape(-1, *shape[-3:])

@@ -47,7 +47,7 @@ def find_videos(
     """List the videos of ``root``, in natural order or in the CSV's.
 
     Without a CSV, the folders below ``root`` are the classes; ``train``, ``val`` and ``test``
-    above them are splits. Files right below ``root``, or all in one folder, are unlabelled.
+    above them are splits. Files beside the classes' folders, or all in one, are unlabelled.
 
     Args:
         root: Folder.
@@ -55,7 +55,8 @@ def find_videos(
         group_column: Name of the group column; None takes "group" if there is one.
 
     Raises:
-        RegateError: If the folder or table is missing, lacks a column, or lists no video.
+        RegateError: If the folder or table is missing, lacks a column, or lists no video; if some
+            of the folders are splits and others are not, or a file is listed twice.
     """
     if not root.is_dir():
         raise RegateError(f"there is no folder {root}; set --data.root to your videos.")
@@ -72,11 +73,19 @@ def find_videos(
 def _from_folders(root: Path, files: list[Path]) -> list[VideoEntry]:
     folders = [path.relative_to(root).parts[:-1] for path in files]
     splits: list[Split | None] = [None] * len(files)
-    if all(parts and parts[0].lower() in SPLIT_WORDS for parts in folders):
-        splits = [SPLIT_WORDS[parts[0].lower()] for parts in folders]
+    tops = [parts[0] if parts else None for parts in folders]
+    stated = [top for top in tops if top is not None and top.lower() in SPLIT_WORDS]
+    if len(stated) == len(tops):
+        splits = [SPLIT_WORDS[top.lower()] for top in stated]
         folders = [parts[1:] for parts in folders]
+    elif stated:
+        other = next(path for path, top in zip(files, tops, strict=True) if top not in stated)
+        raise RegateError(
+            f"{root} has the split folder '{stated[0]}', but {other.relative_to(root)} is in none: "
+            "move it into one, rename the folder if it is a class, or state both by --data.csv."
+        )
     labels: list[str | None] = [parts[0] if parts else None for parts in folders]
-    if None in labels or len(set(labels)) < 2:
+    if len(set(labels) - {None}) < 2:
         labels = [None] * len(files)
     names = [path.relative_to(root).as_posix() for path in files]
     rows = zip(files, names, labels, splits, strict=True)
@@ -102,11 +111,12 @@ def _from_csv(root: Path, table: Path, group_column: str | None) -> list[VideoEn
         entries = [_entry(root, table, row, group_column or "group") for row in reader]
     if not entries:
         raise RegateError(f"{table} lists no video; add lines below the column names.")
-    seen: set[str] = set()
+    seen: set[Path] = set()
     for entry in entries:
-        if entry.name in seen:
+        file = entry.path.resolve()
+        if file in seen:
             raise RegateError(f"{table} lists {entry.name} twice; remove one of the lines.")
-        seen.add(entry.name)
+        seen.add(file)
     return entries
 
 

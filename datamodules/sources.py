@@ -1,6 +1,7 @@
 """Frames from anything a person would name: files, folders, cameras, network streams, a pipe."""
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -53,14 +54,13 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def video_files(folder: Path) -> list[Path]:
-    """Files below ``folder`` that are videos by their name, in natural order."""
+    """Files below ``folder`` that are videos by their name, in natural order; none is hidden."""
     names = {
         path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
+        for path in _below(folder)
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
     }
-    visible = (name for name in names if not f"/{name}".count("/."))
-    return [folder / name for name in sorted(visible, key=natural_key)]
+    return [folder / name for name in sorted(names, key=natural_key)]
 
 
 def source_files(source: str) -> list[Path]:
@@ -76,6 +76,24 @@ def source_files(source: str) -> list[Path]:
         return video_files(path)
     found = (Path(name) for name in glob.glob(str(path), recursive=True))
     return sorted((f for f in found if f.is_file()), key=lambda f: natural_key(f.as_posix()))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files below a folder, also behind links to folders, but each folder once."""
+    seen: set[Path] = set()
+    # Links wait until all that lies below the folder itself is seen: that keeps its own name.
+    waiting = [folder]
+    while waiting:
+        for place, folders, files in os.walk(waiting.pop(0)):
+            here = Path(place)
+            real = here.resolve()
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            waiting += [here / name for name in folders if (here / name).is_symlink()]
+            yield from (here / name for name in files if not name.startswith("."))
 
 
 def _frames(source: str, fps: float | None) -> Iterator[VideoFrame]:

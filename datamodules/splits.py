@@ -20,7 +20,7 @@ class SplitOptions:
             several seeds are compared on the same clips.
 
     Raises:
-        RegateError: If the shares leave nothing for training.
+        RegateError: If the shares leave nothing for training, or the seed is negative.
     """
 
     calibration: float = 0.2
@@ -34,6 +34,8 @@ class SplitOptions:
                 f"split shares must be above 0 and leave some for training, got calibration "
                 f"{self.calibration} and test {self.test}."
             )
+        if self.seed < 0:
+            raise RegateError(f"the split's seed must be 0 or more, got {self.seed}.")
 
 
 def split_groups(groups: Sequence[str], options: SplitOptions) -> dict[str, Split]:

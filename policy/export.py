@@ -11,7 +11,7 @@ from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from policy.arguments import OneSentenceErrors
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
-from policy.lightning.run_folder import CONFIG_NAME, run_of
+from policy.lightning.run_folder import CONFIG_NAME, newest_config, run_of
 from policy.tasks.base import GATE_FILE, ReuseTask
 
 
@@ -24,7 +24,7 @@ def export(
     """Write the gate file of a checkpoint, calibrated on the run's calibration clips.
 
     Args:
-        ckpt: A checkpoint that lies in the folder of its run, whose config says what it is.
+        ckpt: A checkpoint that lies in the folder of its run, whose newest config says what it is.
         out: The gate file to write; by default gate.safetensors in the folder of the run.
         preprocessing: What happens to an image first; by default as in the training.
 
@@ -44,7 +44,7 @@ def export(
             f"there is no {CONFIG_NAME} in the folders above {ckpt}; "
             "leave the checkpoint in the folder of its run"
         )
-    task, data = task_and_data(run / CONFIG_NAME, preprocessing)
+    task, data = task_and_data(newest_config(run), preprocessing)
     if not isinstance(task, ReuseTask) or not isinstance(data, ClipDataModule):
         raise RegateError(f"{ckpt} holds no gate, it was made by a {type(task).__name__}")
     # Read in full before anything is computed: a cut file is told at once.

@@ -70,13 +70,13 @@ class Guard:
         """Check the ranges where they are first known."""
         for name in ("max_age", "check_every"):
             frames = getattr(self, name)
-            if frames is not None and frames < 1:
+            if frames is not None and not frames >= 1:  # NaN too
                 raise RegateError(f"{name} must be 1 frame or more, or none, got {frames}")
         if self.cap is not None and not 0 < self.cap <= 1:
             raise RegateError(
                 f"cap must be in (0, 1], the fraction of a dense frame's MACs; got {self.cap:g}"
             )
-        if self.jump <= 0:
+        if not self.jump > 0:
             raise RegateError(f"jump must be > 0, relative to a token's norm, got {self.jump:g}")
         if not 0 <= self.jumped_share < 1:
             raise RegateError(
@@ -166,25 +166,38 @@ class Watch:
                 come from a session with a cap.
         """
         like = for_gates(self.backbone.mean)
-        cuts = self.patches if self.guard.cuts else 0
-        aged = self.patches if self.guard.max_age is not None else 0
-        capped = self.patches if self._spreads or spreads else 0
-        checked = 0 if self.guard.check_every is None else 1
+        before, moved, aged, capped, checked = self._widths(spreads)
         return GuardState(
-            before=like.new_zeros(streams, cuts, self.backbone.dim),
-            moved=like.new_full((streams, cuts, LATELY), torch.inf),
+            before=like.new_zeros(streams, before, self.backbone.dim),
+            moved=like.new_full((streams, moved, LATELY), torch.inf),
             age=like.new_zeros(streams, aged, dtype=torch.int32),
             pending=like.new_zeros(streams, capped),
             running=like.new_full((streams, checked), torch.nan, dtype=torch.float32),
         )
 
     def fitted(self, state: SessionState) -> SessionState:
-        """With the columns that a flush needs once it is capped, as by a budget set hard since."""
-        pending = state.guard.pending
-        if not self._spreads or pending.shape[1]:
+        """With the columns of what is watched: as of a session with another guard, or none.
+
+        Also with those that a flush needs once it is capped, as by a budget set hard since.
+        """
+        spreads = state.guard.pending.shape[1] > 0
+        if tuple(value.shape[1] for value in state.guard.tensors()) == self._widths(spreads):
             return state
-        pending = pending.new_zeros(len(pending), self.patches)
-        return replace(state, guard=replace(state.guard, pending=pending))
+        fresh = self.fresh(len(state.gate.frame), spreads)
+        # Where ages were not watched, a patch may be as old as the dense first frame.
+        oldest = (state.gate.frame - 1).clamp_min(0).unsqueeze(1)
+        fresh = replace(fresh, age=oldest.expand_as(fresh.age).to(fresh.age))
+        pairs = zip(state.guard.tensors(), fresh.tensors(), strict=True)
+        columns = (old if old.shape[1] == new.shape[1] else new for old, new in pairs)
+        return replace(state, guard=GuardState(*columns))
+
+    def _widths(self, spreads: bool) -> tuple[int, ...]:
+        """Columns of each field of the state, in their order; ``spreads`` as for ``fresh``."""
+        cuts = self.patches if self.guard.cuts else 0
+        aged = self.patches if self.guard.max_age is not None else 0
+        capped = self.patches if self._spreads or spreads else 0
+        checked = 0 if self.guard.check_every is None else 1
+        return cuts, cuts, aged, capped, checked
 
     def checks(self, frame: Tensor) -> Tensor | None:
         """Streams whose frame of this number is spot-checked, bool [s]; None if none ever is."""

@@ -100,8 +100,8 @@ class ReuseSession:
         self._previewed: _Previewed | None = None
         # The gate, or at some budgets the heuristic that it falls back to.
         self.serving: Gate = gate
-        # Both floats, or tensors that give each stream its own, [s].
-        self.knob: float | Tensor = gate.knob
+        self.knob = gate.knob
+        # Like the knob a float, or a tensor that gives each stream its own, [s].
         self.pace: float | Tensor = 1.0
         # Where in its period a pace begins, in [0, 1): 0 waits longest for the first look.
         self.phase = 0.0
@@ -112,6 +112,18 @@ class ReuseSession:
         self._hard = False
         self._room: int | None = None
         self.ask(budget, hard)
+
+    @property
+    def knob(self) -> float | Tensor:
+        """The gate's own setting: a float, or a tensor that gives each stream its own, [s]."""
+        return self._knob
+
+    @knob.setter
+    def knob(self, knob: float | Tensor) -> None:
+        # Nothing compares with NaN: whatever happens in the video, no patch would be recomputed.
+        if torch.as_tensor(knob).isnan().any():
+            raise RegateError("a knob is NaN: give a number, or a budget, which picks the knob")
+        self._knob = knob
 
     @property
     def budget(self) -> float | None:

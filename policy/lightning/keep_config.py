@@ -6,12 +6,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
 from policy.atomic import atomic_write
-from policy.lightning.run_folder import CONFIG_NAME
+from policy.lightning.run_folder import CONFIG_NAME, resume_config
 from policy.provenance import command, commit
 
 
 class KeepConfig(SaveConfigCallback):
     """Writes ``config.yaml`` at the start of a run and ``config.resume-N.yaml`` at each resume.
+
+    The newest of them is what ``--ckpt_path`` alone goes on with.
 
     Lightning's own either refuses to resume where a config exists or overwrites it, and with it
     the record of what the first epochs were trained with.
@@ -40,6 +42,6 @@ class KeepConfig(SaveConfigCallback):
 
 def _next_resume(folder: Path) -> Path:
     number = 1
-    while (path := folder / f"config.resume-{number}.yaml").exists():
+    while (path := resume_config(folder, number)).exists():
         number += 1
     return path

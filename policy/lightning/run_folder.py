@@ -8,6 +8,19 @@ CONFIG_NAME = "config.yaml"
 CHECKPOINTS = "checkpoints"
 
 
+def resume_config(run_dir: Path, number: int) -> Path:
+    """Config of the resume with this number, from 1 on, whether there was one or not."""
+    return run_dir / f"config.resume-{number}.yaml"
+
+
+def newest_config(run_dir: Path) -> Path:
+    """What a run was last resumed with, or else started with, whether that is there or not."""
+    resumes = 0
+    while resume_config(run_dir, resumes + 1).exists():
+        resumes += 1
+    return resume_config(run_dir, resumes) if resumes else run_dir / CONFIG_NAME
+
+
 def last_checkpoint(run_dir: Path) -> Path:
     """The newest ``last*.ckpt`` of a run.
 

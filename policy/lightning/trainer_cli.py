@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -23,7 +23,13 @@ from policy.lightning.last import keep_last, keeps_last
 from policy.lightning.nan_guard import NanGuard
 from policy.lightning.predictions import WritePredictions
 from policy.lightning.resume_loader import ResumeLoader
-from policy.lightning.run_folder import CONFIG_NAME, check_unused, last_checkpoint, run_of
+from policy.lightning.run_folder import (
+    CONFIG_NAME,
+    check_unused,
+    last_checkpoint,
+    newest_config,
+    run_of,
+)
 from policy.lightning.step_seed import SeedEachStep
 from policy.tasks.backbone import BackboneTask  # noqa: F401  (likewise)
 from policy.tasks.gumbel import GumbelTask
@@ -31,6 +37,8 @@ from policy.tasks.ppo import PPOTask  # noqa: F401  (likewise)
 from policy.tasks.reinforce import ReinforceTask  # noqa: F401  (likewise)
 from policy.tasks.visuals import RecomputeVisuals
 
+HIGHEST_SEED = 2**32 - 1
+"""That numpy takes."""
 DESCRIPTIONS = {
     "fit": "Train a gate on a frozen backbone, calibrate it, and write gate.safetensors.",
     "validate": "Measure the gate of a checkpoint against the threshold on the calibration clips.",
@@ -69,6 +77,14 @@ class RegateCLI(LightningCLI):
             help="Folder of the run: checkpoints, logs, config. "
             "Default: runs/<data>/<backbone>/<policy>/seed<k>.",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and refuse a seed that numpy would only refuse with a traceback."""
+        super().parse_arguments(parser, args)
+        command = self.config["subcommand"]
+        seed = self.config[command]["seed_everything"]
+        if not 0 <= seed <= HIGHEST_SEED:
+            raise RegateError(f"--seed_everything must be 0 to {HIGHEST_SEED}, got {seed}")
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would merge the checkpoint's values over the command line."""
@@ -198,7 +214,7 @@ def _help(name: str) -> dict[str, str]:
 
 
 def with_config_of_run(words: list[str]) -> list[str]:
-    """Let ``--ckpt_path X`` stand alone: read the config kept in the run that X lies in.
+    """Let ``--ckpt_path X`` stand alone: read the newest config kept in the run that X lies in.
 
     Whatever else is on the command line wins over that config. A ``--config`` there replaces it.
 
@@ -231,7 +247,7 @@ def _config_of(run_dir: Path | None, asked: str) -> Path:
     if run_dir is None or not (run_dir / CONFIG_NAME).is_file():
         place = run_dir or f"the folders above {asked}"
         raise RegateError(f"there is no {CONFIG_NAME} in {place}; name one with --config")
-    return run_dir / CONFIG_NAME
+    return newest_config(run_dir)
 
 
 @rank_zero_only

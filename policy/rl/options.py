@@ -28,9 +28,13 @@ def episodes_from(
         rngs: One per stream.
 
     Raises:
-        RegateError: If there are other options, or shapes or types do not fit.
+        RegateError: If they are no dict, there are others, or shapes or types do not fit.
     """
-    unknown = sorted(set(options) - set(KNOWN))
+    if not isinstance(options, dict):
+        raise RegateError(
+            f"the options of reset must be a dict, of {', '.join(KNOWN)}; got {options!r:.40}"
+        )
+    unknown = sorted(set(options) - set(KNOWN), key=str)
     if unknown:
         raise RegateError(f"reset knows no option {unknown[0]!r}: choose from {', '.join(KNOWN)}")
     streams = len(rngs)

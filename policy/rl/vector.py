@@ -1,5 +1,6 @@
 """``regate/TokenReuse-v0`` for many clips at a time, all through one backbone in one batch."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -68,7 +69,7 @@ class TokenReuseVectorEnv(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
     def reset(
         self,
         *,
-        seed: int | list[int | None] | None = None,
+        seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Observations, dict[str, Any]]:
         """Begin an episode in every environment.
@@ -151,12 +152,16 @@ class TokenReuseVectorEnv(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         everywhere = np.ones(self.num_envs, dtype=np.bool_)
         return terms | {f"_{name}": everywhere.copy() for name in terms}
 
-    def _seed(self, seed: int | list[int | None] | None) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         seeds: list[int | None]
-        if isinstance(seed, list):
-            seeds = seed
-        else:
+        if isinstance(seed, list | tuple):
+            seeds = list(seed)
+        elif seed is None or isinstance(seed, int):
             seeds = [None if seed is None else seed + index for index in range(self.num_envs)]
+        else:
+            raise RegateError(
+                f"seed must be a whole number, a list of one per environment, or None, got {seed!r}"
+            )
         if len(seeds) != self.num_envs:
             raise RegateError(f"{len(seeds)} seeds do not fit {self.num_envs} environments")
         if isinstance(seed, int):

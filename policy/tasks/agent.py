@@ -27,7 +27,7 @@ from policy.rl.value_norm import ValueNorm
 from policy.rl.vector import TokenReuseVectorEnv
 from policy.rl.world import LEAST_FRAMES
 from policy.tasks.base import ReuseTask
-from policy.tasks.schedule import cosine_to_zero
+from policy.tasks.schedule import check_rate, cosine_to_zero
 
 TERMS = ("quality", "spent")
 """Of ``info`` that are logged; and KL to dense, where the quality needs a dense reference."""
@@ -64,6 +64,7 @@ class AgentTask(ReuseTask):
         preprocessing: Preprocessing,
         fallback: bool,
     ) -> None:
+        check_rate(learning_rate)
         low, high = budget_range
         if not 0 < low < high <= 1:
             raise RegateError(

@@ -1,6 +1,7 @@
 """Training a small backbone from scratch, for the embedded default."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from backbones.loading import untrained
 from backbones.preprocessing import Preprocessing, check_channels, resolve
+from datamodules.errors import RegateError
 from datamodules.records import ClipBatch
 from policy.atomic import atomic_write
-from policy.tasks.schedule import check_has_end
+from policy.tasks.schedule import OneCycle, check_has_end, check_rate
 
 
 class BackboneTask(LightningModule):
@@ -32,7 +34,8 @@ class BackboneTask(LightningModule):
         preprocessing: What happens to an image first; the model's own by default.
 
     Raises:
-        RegateError: If the model is unknown or cannot be gated, or a value does not fit it.
+        RegateError: If the model is unknown or cannot be gated, or a value does not fit it
+            or is outside its range.
     """
 
     mean: Tensor
@@ -46,6 +49,11 @@ class BackboneTask(LightningModule):
         label_smoothing: float = 0.1,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     ) -> None:
+        check_rate(learning_rate)
+        if not weight_decay >= 0:
+            raise RegateError(f"weight_decay must be 0 or more, got {weight_decay:g}")
+        if not 0 <= label_smoothing < 1:
+            raise RegateError(f"label_smoothing must be in [0, 1), got {label_smoothing:g}")
         super().__init__()
         self.save_hyperparameters()
         self.run_name = f"{backbone}/backbone"
@@ -61,9 +69,11 @@ class BackboneTask(LightningModule):
         self.accuracy = MulticlassAccuracy(self.model.num_classes, average="micro")
 
     def setup(self, stage: str) -> None:
-        """Refuse a training without end before anything is computed."""
+        """Refuse a training without end, or clips without labels, before anything is computed."""
         if stage == "fit":
             check_has_end(self.trainer)
+        if stage != "predict":
+            self._check_classes()
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 frames [b, c, h, w] → logits [b, k]."""
@@ -72,25 +82,36 @@ class BackboneTask(LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor:
         """Cross-entropy over all frames of the batch."""
-        frames, labels = batch.frames.flatten(0, 1), batch.labels.flatten()
+        frames, labels = _labelled(batch)
         loss = F.cross_entropy(self(frames), labels, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
         """Top-1 accuracy over frames."""
-        frames, labels = batch.frames.flatten(0, 1), batch.labels.flatten()
+        frames, labels = _labelled(batch)
         self.accuracy(self(frames), labels)
         self.log("val/accuracy", self.accuracy, prog_bar=True, batch_size=len(frames))
+
+    def test_step(self, batch: ClipBatch, batch_index: int) -> None:
+        """Top-1 accuracy over frames."""
+        frames, labels = _labelled(batch)
+        self.accuracy(self(frames), labels)
+        self.log("test/accuracy", self.accuracy, batch_size=len(frames))
+
+    def predict_step(self, batch: ClipBatch, batch_index: int) -> list[dict[str, Any]]:
+        """One record per clip: name, top-1 of each frame."""
+        top1 = self(batch.frames.flatten(0, 1)).argmax(-1).view(len(batch.names), -1)
+        rows = zip(batch.names, top1.tolist(), strict=True)
+        return [{"name": name, "top1": row} for name, row in rows]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a one-cycle schedule over the whole run."""
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches)
-        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycle(optimizer, self.learning_rate, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -106,3 +127,29 @@ class BackboneTask(LightningModule):
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
         print(f"weights: {path}")
+
+    def _check_classes(self) -> None:
+        """Labels without an output of their own would only fail on the device."""
+        data = getattr(self.trainer, "datamodule", None)
+        classes, ours = len(getattr(data, "class_names", ())), self.model.num_classes
+        if not 0 < classes <= ours:
+            raise RegateError(
+                f"a backbone of {ours} outputs is trained and measured on labelled clips of as "
+                f"many classes at most, but {getattr(data, 'name', 'the data')} has {classes}: "
+                "give other --data, or another --model.backbone"
+            )
+
+
+def _labelled(batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    """Frames uint8 [b, c, h, w] and their labels [b].
+
+    Raises:
+        RegateError: If a frame has none.
+    """
+    without = (batch.labels < 0).any(1)
+    if without.any():
+        raise RegateError(
+            f"{batch.names[int(without.nonzero()[0])]} has no label, which a backbone is trained "
+            "and measured by: label it, or leave it out of the data"
+        )
+    return batch.frames.flatten(0, 1), batch.labels.flatten()

@@ -20,7 +20,7 @@ from policy.relax import Relaxation, annealed_temperature
 from policy.session import ReuseSession
 from policy.tasks.base import ReuseTask
 from policy.tasks.losses import Distortion, distortion
-from policy.tasks.schedule import cosine_to_zero
+from policy.tasks.schedule import check_rate, cosine_to_zero
 
 BINS = 8
 LEAST_UNIT = 1e-3
@@ -94,6 +94,7 @@ class GumbelTask(ReuseTask):
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
         fallback: bool = True,
     ) -> None:
+        check_rate(learning_rate)
         _check_ends("budget_range", budget_range, most=1.0, ascending=True)
         _check_ends("temperature", temperature)
         for name, value in (

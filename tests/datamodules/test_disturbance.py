@@ -112,6 +112,8 @@ def test_odd_sizes_can_be_compressed():
         (lambda: Noise(0.0), "sigma must be above 0, got 0; leave the disturbance out."),
         (lambda: Flicker(-1.0), "sigma must be above 0, got -1; leave the disturbance out."),
         (lambda: Noise(float("nan")), "sigma must be above 0, got nan; leave the"),
+        (lambda: Noise(1.0, -1), "the disturbance's seed must be 0 or more, got -1."),
+        (lambda: Flicker(1.0, -1), "the disturbance's seed must be 0 or more, got -1."),
         (lambda: Recompression(52), "crf must be in 0 to 51, got 52; 23 is usual."),
         (lambda: Recompression(-1), "crf must be in 0 to 51, got -1; 23 is usual."),
     ],

@@ -90,3 +90,14 @@ def test_wrong_frames_are_rejected(images, found):
 def test_values_out_of_range_are_rejected(arguments, text):
     with pytest.raises(RegateError, match=text):
         ResizeCrop(**arguments)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 3), (8, 0, 3), (2, 0, 0, 3)])
+def test_an_image_without_pixels_is_refused(shape):
+    height, width = shape[-3:-1]
+    with pytest.raises(RegateError, match=f"frames of {height}x{width} pixels are empty: check"):
+        ResizeCrop((8, 8))(np.zeros(shape, np.uint8))
+
+
+def test_no_image_at_all_is_a_stack_of_none():
+    assert ResizeCrop((8, 8))(np.zeros((0, 5, 6, 3), np.uint8)).shape == (0, 3, 8, 8)

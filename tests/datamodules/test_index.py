@@ -92,6 +92,8 @@ def test_ut_interaction_is_understood(assets):
         ("", r"has no column 'path', only none"),
         ("path,label\n", r"lists no video; add lines below"),
         ("path\na.mp4\na.mp4\n", r"lists a\.mp4 twice; remove one"),
+        ("path\na.mp4\n./a.mp4\n", r"lists \./a\.mp4 twice; remove one"),
+        ("path\na.mp4\nx/../a.mp4\n", r"lists x/\.\./a\.mp4 twice; remove one"),
         ("path,split\na.mp4,dev\n", r"has split 'dev' for a\.mp4; use train, calibration"),
     ],
 )
@@ -135,3 +137,38 @@ def test_a_table_that_is_not_utf8_is_told(tree):
 def test_digits_that_are_no_numbers_may_be_in_names(tree):
     names = ("\u24601.mp4", "1\u00b22.mp4")
     assert {entry.name for entry in find_videos(tree(*names))} == set(names)
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_a_file_beside_the_folders_of_classes_is_the_only_one_without_a_label(tree, split):
+    root = tree(*(split + name for name in ("a.mp4", "hug/b.mp4", "kick/c.mp4")))
+
+    assert [e.label for e in find_videos(root)] == [None, "hug", "kick"]
+
+
+@pytest.mark.parametrize(
+    ("names", "folder", "outside"),
+    [
+        (("train/hug/1.mp4", "val/hug/2.mp4", "extra/3.mp4"), "train", "extra/3.mp4"),
+        (("Test/1.mp4", "kick/2.mp4"), "Test", "kick/2.mp4"),
+        (("train/1.mp4", "2.mp4"), "train", "2.mp4"),
+    ],
+)
+def test_split_folders_beside_others_are_no_classes(tree, names, folder, outside):
+    with pytest.raises(RegateError) as refused:
+        find_videos(tree(*names))
+    assert str(refused.value).endswith(
+        f" has the split folder '{folder}', but {outside} is in none: move it into one, rename "
+        "the folder if it is a class, or state both by --data.csv."
+    )
+
+
+def test_a_class_may_be_a_link(tree):
+    root = tree("in/kick/1.mp4", "elsewhere/2.mp4", "elsewhere/more/3.mp4") / "in"
+    (root / "hug").symlink_to(root.parent / "elsewhere")
+
+    assert [(e.name, e.label) for e in find_videos(root)] == [
+        ("hug/2.mp4", "hug"),
+        ("hug/more/3.mp4", "hug"),
+        ("kick/1.mp4", "kick"),
+    ]

@@ -145,3 +145,16 @@ def test_a_new_size_in_mid_stream_simply_arrives(encode, tmp_path):
     heights = [frame.image.shape[0] for frame in open_source(str(joined))]
 
     assert heights == [32, 32, 32, 48, 48, 48]
+
+
+def test_a_folder_of_several_names_is_read_once_and_a_loop_ends(tmp_path):
+    for name in ("in/real/1.mp4", "in/.hidden/2.mp4", "out/3.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    links = {"in/a": "in/real", "in/b": "out", "in/c": "out", "out/back": "in", "in/real/up": "in"}
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    (tmp_path / "in" / ".d").symlink_to(tmp_path / "out")
+
+    names = [path.relative_to(tmp_path).as_posix() for path in video_files(tmp_path / "in")]
+    assert names == ["in/b/3.mp4", "in/real/1.mp4"]

@@ -41,3 +41,8 @@ def test_too_few_groups_are_refused_by_number():
 def test_shares_that_leave_nothing_are_refused(shares):
     with pytest.raises(RegateError, match="split shares must be above 0 and leave some"):
         SplitOptions(*shares)
+
+
+def test_a_seed_that_numpy_does_not_take_is_refused():
+    with pytest.raises(RegateError, match="the split's seed must be 0 or more, got -1"):
+        SplitOptions(seed=-1)

@@ -126,3 +126,13 @@ def test_an_output_that_cannot_be_written_is_told(gumbel_run, tmp_path, fails):
     told = fails(["export", "--ckpt", checkpoint, "--out", str(tmp_path / "taken" / "g")])
 
     assert told.startswith(f"cannot write {tmp_path}/taken/g (")
+
+
+def test_the_config_of_the_last_resume_counts(gumbel_run, copied, fails):
+    """The data of the run's start may have been moved since."""
+    config = copied.parent / "config.yaml"
+    config.rename(copied.parent / "config.resume-1.yaml")
+    config.write_text("model:\n  class_path: moved.Task\ndata:\n  class_path: moved.Data\n")
+    copied.write_bytes(b"cut")
+
+    assert fails(["export", "--ckpt", str(copied)]).startswith(f"{copied} cannot be read as a chec")

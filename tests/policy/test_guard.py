@@ -416,6 +416,9 @@ def test_what_is_not_watched_takes_no_memory(backbone, make_frames):
         ({"check_every": -3}, "check_every must be 1 frame or more, or none, got -3"),
         ({"cap": 1.5}, r"cap must be in \(0, 1\], the fraction of .* MACs; got 1.5"),
         ({"jump": 0.0}, "jump must be > 0, relative to a token's norm, got 0"),
+        ({"jump": math.nan}, "jump must be > 0, relative to a token's norm, got nan"),
+        ({"max_age": math.nan}, "max_age must be 1 frame or more, or none, got nan"),
+        ({"cap": math.nan}, "MACs; got nan"),
         ({"jumped_share": 1.0}, r"jumped_share must be in \[0, 1\), .* got 1"),
         ({"cap": 0.5, "check_every": 9}, "which a cap of 0.5 forbids: give one of check_every"),
     ],
@@ -433,3 +436,52 @@ def test_a_cap_without_room_for_a_patch_names_the_least_that_has(backbone):
     ReuseSession(backbone, ThresholdGate(), guard=Guard(cap=least))
     with pytest.raises(RegateError, match="leaves no room"):
         ReuseSession(backbone, ThresholdGate(), guard=Guard(cap=least - 0.002))
+
+
+def test_a_guard_watches_a_stream_that_another_session_began(double, make_frames):
+    """It cannot tell how old a patch is, and takes all to be as old as the dense first frame."""
+    frames = make_frames(double, 7, streams=2)
+    bare = ReuseSession(double, NeverRecompute())
+    for frame in frames[:3]:
+        bare.step(frame)
+    guard = Guard(cuts=False, max_age=4, check_every=6)
+    guarded, whole = (ReuseSession(double, NeverRecompute(), guard=guard) for _ in range(2))
+    guarded.state = bare.state.clone()
+    expected = [whole.step(frame) for frame in frames][3:]
+    results = [guarded.step(frame) for frame in frames[3:]]
+
+    for result, other in zip(results, expected, strict=True):
+        assert_same(result, other)
+    assert results[1].guard.aged[0] and results[3].guard.distance.isfinite().all()
+
+
+def test_a_cut_is_seen_on_a_stream_that_another_session_began(double, scenes):
+    frames = scenes(8, (6,))
+    bare = ReuseSession(double, NeverRecompute())
+    for frame in frames[:2]:
+        bare.step(frame)
+    guarded = ReuseSession(double, NeverRecompute(), guard=CUTS)
+    guarded.state = bare.state
+
+    assert [bool(guarded.step(frame).guard.cut) for frame in frames[2:]] == [
+        *[False] * 4, True, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", [None, CUTS, AGES, Guard(False, 9, cap=0.7)])
+def test_what_another_guard_watched_is_dropped(double, make_frames, guard):
+    frames = make_frames(double, 6, streams=2)
+    first = ReuseSession(double, ThresholdGate(0.5), guard=Guard(max_age=4, check_every=2))
+    for frame in frames[:2]:
+        first.step(frame)
+    session = ReuseSession(double, ThresholdGate(0.5), guard=guard)
+    whole = ReuseSession(double, ThresholdGate(0.5), guard=guard)
+    whole.step(frames[0])
+    held = [value.shape for value in whole.state.guard.tensors()]
+    session.state = first.state
+    session.step(frames[2])
+    session.reset(1)
+    for frame in frames[3:]:
+        session.step(frame)
+
+    assert [value.shape for value in session.state.guard.tensors()] == held

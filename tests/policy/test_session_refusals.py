@@ -72,3 +72,13 @@ def test_masks_per_block_cannot_be_compact(backbone):
 def test_an_unknown_execution_is_refused(backbone):
     with pytest.raises(ValueError, match=r"execution must be one of .*got 'dense'"):
         ReuseSession(backbone, ThresholdGate(), execution="dense")
+
+
+def test_a_knob_that_is_no_number_is_refused(backbone):
+    session = ReuseSession(backbone, ThresholdGate())
+    for knob in (float("nan"), torch.tensor([0.0, float("nan")])):
+        with pytest.raises(RegateError, match="a knob is NaN: give a number, or a budget, which"):
+            session.knob = knob
+    assert session.knob == 0.0
+    with pytest.raises(RegateError, match="a knob is NaN"):
+        ReuseSession(backbone, ThresholdGate(float("nan")))

@@ -46,3 +46,14 @@ def test_measuring_adds_no_config(run):
     main(["test", "--ckpt_path", "run/checkpoints/last.ckpt"])
 
     assert [path.name for path in run.glob("config*")] == ["config.yaml"]
+
+
+def test_a_resume_goes_on_with_what_the_one_before_was_given(run):
+    """With the first config, of 2 epochs, Lightning would refuse a checkpoint of 4."""
+    resume = ["fit", "--run_dir", str(run), "--ckpt_path", "last"]
+    main([*resume, "--trainer.max_epochs", "4", "--model.lr", "0.2"])
+    main([*resume, "--model.target", "3"])
+
+    last = yaml.safe_load((run / "config.resume-2.yaml").read_text())
+    assert last["trainer"]["max_epochs"] == 4
+    assert last["model"]["init_args"] | {"lr": 0.2, "target": 3.0} == last["model"]["init_args"]

@@ -5,7 +5,13 @@ import os
 import pytest
 
 from datamodules.errors import RegateError
-from policy.lightning.run_folder import check_unused, last_checkpoint, run_of
+from policy.lightning.run_folder import (
+    check_unused,
+    last_checkpoint,
+    newest_config,
+    resume_config,
+    run_of,
+)
 
 
 @pytest.fixture
@@ -48,3 +54,10 @@ def test_a_folder_with_checkpoints_takes_no_second_run(run):
 
     with pytest.raises(RegateError, match=r"run holds a run already; go on .* --ckpt_path last"):
         check_unused(run)
+
+
+def test_the_newest_config_is_that_of_the_last_resume(tmp_path):
+    assert newest_config(tmp_path) == tmp_path / "config.yaml"
+    for number in range(1, 11):  # by number: the word resume-10 comes before resume-2
+        resume_config(tmp_path, number).touch()
+    assert newest_config(tmp_path) == tmp_path / "config.resume-10.yaml"

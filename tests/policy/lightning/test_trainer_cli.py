@@ -268,3 +268,18 @@ def test_the_help_begins_with_what_the_command_does(name, capsys):
 )
 def test_a_command_alone_is_told_what_it_lacks(name, told, capsys):
     assert fails([name], capsys).startswith(told)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(tiny, capsys, seed):
+    told = fails([*FIT, "--seed_everything", str(seed)], capsys)
+
+    assert told == f"--seed_everything must be 0 to 4294967295, got {seed}"
+    assert not (tiny / "runs").exists()
+
+
+@pytest.mark.parametrize("seed", ["0", "true", "false"])
+def test_any_other_seed_is_taken(tiny, seed):
+    main([*FIT, "--seed_everything", seed, "--run_dir", "run", "--trainer.max_epochs", "1"])
+
+    assert (tiny / LAST.replace(RUN, "run")).is_file()

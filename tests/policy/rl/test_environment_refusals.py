@@ -33,6 +33,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(arguments, sentence, setting
     ("options", "sentence"),
     [
         ({"clip": 1}, "reset knows no option 'clip': choose from clips, labels"),
+        ({"clip": 1, 2: 3}, "reset knows no option 2: choose from clips, labels"),
         ({"budgets": [0.1, 0.2]}, "the option budgets must be 3 finite numbers, one per"),
         ({"clips": torch.zeros(3, 5, 3, 8, 8)}, "must be uint8 [clips, frames, 3, 96, 96]"),
         ({"repeats": 2}, "3 clips times 2 repeats do not make 3 environments"),
@@ -95,3 +96,21 @@ def test_a_level_that_does_not_exist_is_refused(digits, clips, given):
         env.step(np.array([1.5, 0.0]))
     with pytest.raises(RegateError, match="the action is outside MultiDiscrete"):
         env.step(np.array([5, 0]))
+
+
+@pytest.mark.parametrize("make", [TokenReuseEnv, TokenReuseVectorEnv])
+def test_options_that_are_no_dict_are_refused(make, digits):
+    env = make(backbone=digits, gate=SteeredGate(), quality="kl")
+    with pytest.raises(RegateError, match=r"options of reset must be a dict, of clips, .* got 5"):
+        env.reset(options=5)
+
+
+def test_a_seed_may_be_a_tuple_but_no_word(settings):
+    env, other = (TokenReuseVectorEnv(2, **settings) for _ in range(2))
+
+    told, expected = (e.reset(seed=seed)[1] for e, seed in ((env, (3, 5)), (other, [3, 5])))
+    assert told["budget"].tolist() == expected["budget"].tolist()
+    with pytest.raises(RegateError, match="1 seeds do not fit 2 environments"):
+        env.reset(seed=(3,))
+    with pytest.raises(RegateError, match=r"a list of one per environment, or None, got 'x'"):
+        env.reset(seed="x")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from policy.cli import main
-from policy.tasks.schedule import check_has_end, cosine_to_zero
+from policy.tasks.schedule import OneCycle, check_has_end, cosine_to_zero
 
 TOLD = (
     "max_epochs -1 without max_steps is a training without end, over which no schedule can be "
@@ -65,3 +65,44 @@ def test_a_longer_training_goes_on_along_the_longer_curve():
 
     whole = rates(*make(24), 24)
     assert rates(resumed, longer, 15) == pytest.approx(whole[9:])
+
+
+def one_cycle(steps):
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    return optimizer, OneCycle(optimizer, 0.1, steps)
+
+
+def test_one_cycle_is_torchs_and_stays_at_its_end():
+    optimizer, schedule = one_cycle(8)
+    other = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(other, 0.1, 8)
+
+    assert rates(optimizer, schedule, 8) == rates(other, theirs, 8)
+    assert len(set(rates(optimizer, schedule, 3))) == 1
+
+
+@pytest.mark.parametrize("length", [24, 6])
+def test_a_resumed_cycle_goes_on_along_the_curve_of_its_new_length(length):
+    optimizer, schedule = one_cycle(8)
+    rates(optimizer, schedule, 4)
+    resumed, other = one_cycle(length)
+    resumed.load_state_dict(optimizer.state_dict())
+    other.load_state_dict(schedule.state_dict())
+    resumed.step()
+    other.step()
+
+    whole = rates(*one_cycle(length), length)
+    assert rates(resumed, other, length - 5) == whole[5:]
+    rates(resumed, other, 9)
+
+
+@pytest.mark.parametrize(
+    "config", ["gumbel/synthetic", "ppo/synthetic", "reinforce/synthetic", "backbone/digits"]
+)
+@pytest.mark.parametrize("rate", ["-1", ".nan"])
+def test_a_rate_under_zero_is_refused(root, tmp_path, fails, config, rate):
+    run = ["--config", f"{root}/configs/{config}.yaml", "--run_dir", str(tmp_path)]
+
+    assert fails(["fit", *run, "--model.learning_rate", rate]) == (
+        f"learning_rate must be 0 or more, got {rate.removeprefix('.')}: 0.001 is a common start"
+    )
