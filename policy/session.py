@@ -12,7 +12,7 @@ from datamodules.errors import RegateError
 from policy.budgets.table import check_budget
 from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Setting
-from policy.guard import OFF, Guard, Watch
+from policy.guard import OFF, Guard
 from policy.hard import hard_setting, least_hard_budget
 from policy.incoming import checked_frames
 from policy.records import FrameResult
@@ -21,6 +21,7 @@ from policy.reuse.base import FrameGate, for_gates
 from policy.reuse.executions import Execution, mechanism
 from policy.signals import due
 from policy.state import GateState, SessionState
+from policy.watch import Watch
 
 
 class _Previewed(NamedTuple):

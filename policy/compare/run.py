@@ -87,6 +87,7 @@ def compare(
         calibration_clips=(calibration_clips, 1),
         timed_frames=(timed_frames, 0),
         resamples=(resamples, 0),
+        seed=(seed, 0),
     )
     folder = Path(out)
     check_writable(folder)

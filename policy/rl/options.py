@@ -48,7 +48,9 @@ def episodes_from(
             episode.price = episode.price if price is None else price
             drawn.append(episode)
         return drawn
-    repeats = int(options.get("repeats") or 1)
+    repeats = options.get("repeats", 1)
+    if not isinstance(repeats, int) or repeats < 1:
+        raise RegateError(f"the option repeats must be a whole number above 0, got {repeats!r}")
     episodes = []
     for place, clip in enumerate(_clips(world, options, streams, repeats)):
         dense = world.dense(clip)

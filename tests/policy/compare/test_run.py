@@ -322,6 +322,7 @@ def test_two_gates_of_one_policy_are_its_seeds(words, gumbel, gumbel_run, tmp_pa
         (["--budgets=half"], "Parser key \"budgets\""),
         (["--calibration_clips=0"], "calibration_clips must be 1 or more, got 0"),
         (["--timed_frames=-1"], "timed_frames must be 0 or more, got -1"),
+        (["--seed=-1"], "seed must be 0 or more, got -1"),
         (["--weights=gone.pth"], "no weights file 'gone.pth' for regate_vit_digits: "),
         (["--backbone=resnet18"], "resnet18"),
         (["--device=tpu"], "the device 'tpu' is not there: give cpu, or cuda on a machine"),

@@ -37,6 +37,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(arguments, sentence, setting
         ({"budgets": [0.1, 0.2]}, "the option budgets must be 3 finite numbers, one per"),
         ({"clips": torch.zeros(3, 5, 3, 8, 8)}, "must be uint8 [clips, frames, 3, 96, 96]"),
         ({"repeats": 2}, "3 clips times 2 repeats do not make 3 environments"),
+        ({"repeats": 0}, "the option repeats must be a whole number above 0, got 0"),
         ({"labels": [1, 2]}, "the option labels must have shape [3, 5] like the clips, got [2]"),
     ],
 )
