@@ -95,8 +95,8 @@ def verdicts(ours: Sweep, theirs: Sweep, budgets: Sequence[float]) -> tuple[Verd
     gate, heuristic = (resampled_curve(sweep, ["kl"], counts) for sweep in (ours, theirs))
     found = []
     for budget in budgets:
-        apart = gate.at(np.log(budget)) - heuristic.at(np.log(budget))
-        kl = differences(apart, ["kl"], gate.groups)["kl"]
+        pair = gate.at(np.log(budget)), heuristic.at(np.log(budget))
+        kl = differences(*pair, ["kl"], gate.groups)["kl"]
         found.append(Verdict(budget, kl.value, kl.interval))
     return tuple(found)
 

@@ -22,8 +22,8 @@ def paired(
         quality = {policy: curve.at(math.log(budget)) for policy, curve in with_knob.items()}
         for subject in (name for name in subjects if name in with_knob):
             for against in (name for name in with_knob if name != subject):
-                apart = quality[subject] - quality[against]
-                found = differences(apart, metrics, with_knob[subject].groups)
+                pair = quality[subject], quality[against]
+                found = differences(*pair, metrics, with_knob[subject].groups)
                 entries += [
                     Paired(
                         policy=subject,
