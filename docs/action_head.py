@@ -6,7 +6,7 @@ r"""Does reuse cost accuracy at a task? An action head on dense features, read f
 A linear classifier learns the videos' labels from the mean and the spread over frames of the frozen
 model's *dense* features. It is then given held-out videos as each gate serves them, budget by
 budget. Folds never divide a group (a scene). Differences to dense are paired per video, with a 95 %
-bootstrap interval over groups, then videos. The gates were trained without labels, on some of the
+bootstrap interval over groups of videos. The gates were trained without labels, on some of the
 scenes; 120 clips decide little, and the table shows how little.
 """
 
