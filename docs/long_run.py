@@ -115,7 +115,9 @@ def print_tables(video: str, runs: dict[str, Run], window: int) -> None:
     for name, found in runs.items():
         kl = windows(found.kl, window)
         excess = (kl - fresh)[len(kl) // 2 :].mean()
-        trend = "–" if name == FRESH else "{:+.2f}, {:.3f}".format(*growth(kl, fresh))
+        # Where a flush falls on the start of each window, nothing is left of what came before.
+        same = np.allclose(kl, fresh)
+        trend = "–" if same else "{:+.2f}, {:.3f}".format(*growth(kl, fresh))
         print(
             f"| {name} | {found.spent[1:].mean():.4f} | {found.kl.mean():.3f} | "
             f"{found.agrees.mean():.3f} | {found.flushes} | {excess:+.3f} | {trend} |"

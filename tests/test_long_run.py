@@ -59,5 +59,7 @@ def test_each_session_goes_its_own_way(script, video, capsys, tmp_path):
     assert [line.split(" | ")[0] for line in printed[5:8]] == [
         *("| begun afresh", "| no guard", "| max_age 4")
     ]
+    # Its flushes fall on the windows' starts: nothing is left of what came before, nothing grows.
+    assert printed[7].endswith("| +0.000 | – |")
     assert [line.split(" | ")[0] for line in printed[-3:]] == ["| 0", "| 4", "| 8"]
     assert (tmp_path / "out.png").stat().st_size > 5000
