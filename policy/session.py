@@ -1,8 +1,6 @@
 """One session serves s streams in lock-step: a frame of each in, a result for each out."""
 
-import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,23 +12,15 @@ from policy.cost import BackboneMacs
 from policy.gates.base import BlockView, Gate, Setting
 from policy.guard import OFF, Guard
 from policy.hard import hard_setting, least_hard_budget
-from policy.incoming import checked_frames
+from policy.incoming import Incoming
 from policy.records import FrameResult
 from policy.relax import Relaxation
-from policy.reuse.base import FrameGate, for_gates
+from policy.reuse.base import for_gates
 from policy.reuse.executions import Execution, mechanism
 from policy.signals import due
 from policy.state import GateState, SessionState
+from policy.stepper import Demand, Stepper
 from policy.watch import Watch
-
-
-class _Previewed(NamedTuple):
-    """A frame as given, how often it had been written to, as checked, and its embedding."""
-
-    given: Tensor
-    writes: float
-    frames: Tensor
-    embedded: Tensor
 
 
 class ReuseSession:
@@ -97,8 +87,6 @@ class ReuseSession:
         self.relaxation = relaxation
         self.seed = seed
         self.state: SessionState | None = None
-        # Between ``preview`` and ``step``.
-        self._previewed: _Previewed | None = None
         # The gate, or at some budgets the heuristic that it falls back to.
         self.serving: Gate = gate
         self.knob = gate.knob
@@ -109,6 +97,10 @@ class ReuseSession:
         self._trains = execution == "masked"
         self._mechanism = mechanism(gate.masks, execution, cache_dtype)
         self._watch = Watch(guard or OFF, backbone, self.macs)
+        self._incoming = Incoming(backbone)
+        self._stepper = Stepper(
+            backbone, gate, self._mechanism, self._incoming, self._watch, self.macs, relaxation
+        )
         self._budget: float | None = None
         self._hard = False
         self._room: int | None = None
@@ -226,22 +218,21 @@ class ReuseSession:
         Raises:
             RegateError: If shape, dtype or values do not fit; the session is as before.
         """
-        frames = self._checked(frame)
+        frames = self._incoming.checked(frame, self._streams)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains):
             state = self._watch.fitted(self.state or self._fresh(len(frames)))
-            knob = torch.as_tensor(self.knob, device=frames.device).expand(len(frames))
-            first = state.gate.frame == 0
-            held = self._held(state, knob)
+            demand = self._demand(state)
             checked = self._watch.checks(state.gate.frame)
             if checked is None or not checked.any():
-                self.state, result = self._advance(frames, state, knob, first, held)
+                self.state, result = self._stepper.step(frames, state, demand)
             else:
                 index = checked.nonzero().squeeze(1)
-                part = frames[index], state.select(index), knob[index], first[index]
-                _, gated = self._advance(*part, None if held is None else held[index])
-                after, dense = self._advance(frames, state, knob, first | checked, held)
+                part = frames[index], state.select(index), demand.select(index)
+                _, gated = self._stepper.step(*part)
+                whole = replace(demand, whole=demand.whole | checked)
+                after, dense = self._stepper.step(frames, state, whole)
                 self.state, result = self._watch.compare(after, dense, gated, index)
-            self._previewed = None
+            self._incoming.forget()
             return result
 
     @torch.no_grad()
@@ -257,10 +248,8 @@ class ReuseSession:
         Raises:
             RegateError: As ``step``.
         """
-        frames = self._checked(frame)
-        state = self.state or self._fresh(len(frames))
-        embedded = self._embed(frames)
-        self._previewed = _Previewed(frame, _writes(frame), frames, embedded)
+        embedded = self._incoming.preview(frame, self._streams)
+        state = self.state or self._fresh(len(embedded))
         reference, memory = self._mechanism.known(state.caches)
         prefix = self.backbone.num_prefix_tokens
         tokens, reference, memory = (
@@ -272,18 +261,13 @@ class ReuseSession:
             reference=reference,
             memory=memory,
             state=state.gate,
-            knob=torch.as_tensor(self.knob, device=frames.device).expand(len(frames)),
+            knob=self._knobs(state),
             grid=self.backbone.grid,
         )
 
-    def _checked(self, frame: Tensor) -> Tensor:
-        """Frames [s, c, h, w]."""
-        known = self._previewed
-        if known is not None and frame is known.given and known.writes == _writes(frame):
-            return known.frames
-        self._previewed = None
-        streams = len(self.state.gate.frame) if self.state else None
-        return checked_frames(frame, self.backbone, streams)
+    @property
+    def _streams(self) -> int | None:
+        return len(self.state.gate.frame) if self.state else None
 
     def _fresh(self, streams: int) -> SessionState:
         backbone = self.backbone
@@ -303,21 +287,14 @@ class ReuseSession:
             patches=nothing,
         )
 
-    def _advance(
-        self,
-        frames: Tensor,
-        state: SessionState,
-        knob: Tensor,
-        whole: Tensor,
-        held: Tensor | None,
-    ) -> tuple[SessionState, FrameResult]:
-        """One frame; ``whole`` are the streams that are dense whatever the gate says, bool [s]."""
-        if held is None:
-            after, result = self._compute(frames, state, knob, whole)
-            # Outputs kept for an earlier pace must not be repeated at a later one.
-            return (_with_outputs(after, result) if state.logits.numel() else after), result
-        held = held & ~whole & ~self._watch.wakes(state)
-        return self._compute_some(frames, state, knob, whole, held)
+    def _knobs(self, state: SessionState) -> Tensor:
+        frame = state.gate.frame
+        return torch.as_tensor(self.knob, device=frame.device).expand(len(frame))
+
+    def _demand(self, state: SessionState) -> Demand:
+        knob = self._knobs(state)
+        first = state.gate.frame == 0
+        return Demand(self.serving, knob, first, self._held(state, knob), self._room)
 
     def _held(self, state: SessionState, knob: Tensor) -> Tensor | None:
         """Streams that repeat their output, by gate or by pace; None where none can."""
@@ -329,100 +306,3 @@ class ReuseSession:
         # A pace that is set in mid-stream finds no output to repeat yet.
         waits = waits & (state.logits.numel() > 0)
         return waits if held is None else held | waits
-
-    def _compute(
-        self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor
-    ) -> tuple[SessionState, FrameResult]:
-        """One frame of streams none of which is held; no output is kept to be repeated."""
-        prefix = self.backbone.num_prefix_tokens
-        embedded = self._embed(frames)
-        sight = self._watch.look(for_gates(embedded[:, prefix:]), state, whole)
-        served_by = self.serving
-        room = None
-        if self._room is not None:
-            room = torch.full_like(state.gate.frame, self._room)
-        gate = FrameGate(
-            served_by, state.gate, knob, sight.forced, self.backbone, self.relaxation, room
-        )
-        tokens, caches, masks = self._mechanism.step(self.backbone, embedded, state.caches, gate)
-        logits, features, patches = self.backbone.head(tokens)
-        recompute = masks.detach() > 0.5 if self.relaxation else masks.bool()
-        macs = self.macs.frame(recompute)
-        macs += torch.where(gate.overruled.cpu(), 0.0, self.macs.gate(served_by, recompute))
-        macs += self._watch.macs * (state.gate.frame > 0).cpu()
-        after = replace(
-            state,
-            gate=self._noted(gate.state, macs).after(recompute[:, 0, prefix:]),
-            guard=sight.state.after(recompute[..., prefix:]),
-            caches=caches,
-        )
-        result = FrameResult(
-            logits=logits,
-            features=features,
-            patches=patches,
-            recompute=recompute,
-            spent=macs / self.macs.dense,
-            macs=macs,
-            guard=self._watch.report(after.guard, sight),
-            score=gate.score,
-            relaxed=masks[..., prefix:].to(tokens.dtype) if self.relaxation else None,
-        )
-        return after, result
-
-    def _embed(self, frames: Tensor) -> Tensor:
-        """Patch tokens [s, n, d]; a sweep over knobs shows all streams one and the same frame."""
-        if self._previewed is not None and frames is self._previewed.frames:
-            return self._previewed.embedded
-        # Under autocast a model may embed in half precision, but caches keep the weights' dtype.
-        if len(frames) > 1 and frames.stride(0) == 0:
-            embedded = self.backbone.embed(frames[:1]).to(frames.dtype)
-            return embedded.repeat(len(frames), 1, 1)
-        return self.backbone.embed(frames).to(frames.dtype)
-
-    def _noted(self, state: GateState, macs: Tensor) -> GateState:
-        """With what the gate writes down at the end of a frame that cost so much, [s]."""
-        if not state.memo.shape[1]:
-            return state
-        spent = (macs / self.macs.dense).to(state.memo)
-        return replace(state, memo=self.gate.remember(state, spent))
-
-    def _compute_some(
-        self, frames: Tensor, state: SessionState, knob: Tensor, whole: Tensor, held: Tensor
-    ) -> tuple[SessionState, FrameResult]:
-        """One frame of streams any of which may repeat their last output, at 0 MACs."""
-        if not held.any():
-            after, result = self._compute(frames, state, knob, whole)
-            return _with_outputs(after, result), result
-        active = (~held).nonzero().squeeze(1)
-        macs = torch.zeros(len(frames), dtype=torch.float64)
-        shape = (len(frames), self.backbone.depth, self.backbone.num_tokens)
-        recompute = torch.zeros(shape, dtype=torch.bool, device=frames.device)
-        nothing = recompute[..., self.backbone.num_prefix_tokens :]
-        noted = self._noted(state.gate, macs)
-        after = replace(state, gate=noted.after(nothing[:, 0]), guard=state.guard.after(nothing))
-        report = self._watch.report(after.guard)
-        if len(active):
-            part = frames[active], state.select(active), knob[active], whole[active]
-            state_part, result = self._compute(*part)
-            after = after.put(active, _with_outputs(state_part, result))
-            macs[active.cpu()] = result.macs
-            recompute[active] = result.recompute
-            report = report.put(active, result.guard)
-        return after, FrameResult(
-            logits=after.logits,
-            features=after.features,
-            patches=after.patches,
-            recompute=recompute,
-            spent=macs / self.macs.dense,
-            macs=macs,
-            guard=report,
-        )
-
-
-def _with_outputs(state: SessionState, result: FrameResult) -> SessionState:
-    return replace(state, logits=result.logits, features=result.features, patches=result.patches)
-
-
-def _writes(frame: Tensor) -> float:
-    """Writes in place so far, as a caller reuses a buffer; NaN, equal to none, if not counted."""
-    return math.nan if frame.is_inference() else frame._version
