@@ -154,7 +154,11 @@ def spread_places(data: ClipDataModule, count: int) -> list[int]:
     total = len(data.dataset("calibration"))
     if not total:
         raise RegateError(f"{data.name} has no calibration clips: give it more videos")
-    # Even steps through the split: neighbouring clips often show one scene.
+    return even_places(total, count)
+
+
+def even_places(total: int, count: int) -> list[int]:
+    """Places of as many of some clips or all, in even steps: neighbours often show one scene."""
     places = np.unique(np.linspace(0, total - 1, min(count, total)).round())
     return [int(place) for place in places]
 

@@ -17,24 +17,40 @@ UNDISTURBED = "the dense model on the undisturbed frames; every row, dense too, 
 
 
 def describe(
-    model: Backbone, data: ClipDataModule, weights: str, gates: Sequence[str], runs: Sequence[Run]
+    model: Backbone,
+    data: ClipDataModule,
+    weights: str,
+    gates: Sequence[str],
+    parts: Sequence[Sequence[Run]],
 ) -> dict[str, object]:
     """Data, backbone, gates, seeds, calibrations, machine, command and commit.
 
-    ``calibrations`` is by policy and number of the seed, counted from 0 in the order of ``seeds``.
+    ``calibrations`` is by policy and number of the seed, counted from 0 in the order of ``seeds``;
+    with folds, by the number of the fold, too.
+
+    Args:
+        model: The frozen model.
+        data: Whose clips were compared.
+        weights: Of the model.
+        gates: Gate files.
+        parts: The policies in each of their seeds, fold by fold.
     """
     seeds: dict[str, list[int]] = {}
     calibrations: dict[str, object] = {}
-    for run in runs:
-        entry, calibration = run.plan.entry, run.plan.calibration
+    for runs in zip(*parts, strict=True):
+        entry = runs[0].plan.entry
         its = seeds.setdefault(entry.policy, [])
-        if calibration is not None:
-            calibrations[f"{entry.policy}/{len(its)}"] = calibration.to_json()
+        for fold, run in enumerate(runs):
+            if run.plan.calibration is not None:
+                of_fold = f"/{fold}" if len(parts) > 1 else ""
+                key = f"{entry.policy}/{len(its)}{of_fold}"
+                calibrations[key] = run.plan.calibration.to_json()
         its.append(entry.seed)
-    learned = {run.plan.entry.policy for run in runs if run.plan.entry.learned}
+    learned = {run.plan.entry.policy for run in parts[0] if run.plan.entry.learned}
     return {
         "data": data.describe(),
-        "split": "test",
+        "split": "test" if len(parts) == 1 else f"calibration and test in {len(parts)} folds",
+        "folds": len(parts),
         "reference": REFERENCE if data.disturbance is None else UNDISTURBED,
         "backbone": model.name,
         "backbone_fingerprint": model.fingerprint,

@@ -15,9 +15,9 @@ from datamodules.errors import RegateError
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
-from policy.budgets.search import spread_clips
 from policy.budgets.table import check_budget
 from policy.compare.calibrations import Calibrations
+from policy.compare.folds import deal_folds
 from policy.compare.labels import why_no_accuracy
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.meta import describe
@@ -26,7 +26,7 @@ from policy.compare.records import Operating
 from policy.compare.report import write_report
 from policy.compare.results import Results
 from policy.compare.runs import Plan, Run, operating_points, plan
-from policy.compare.sweep import ClipSweep, gather, references, sweep
+from policy.compare.sweep import ClipSweep, gather, joined, references, sweep
 from policy.compare.timing import Timed, latencies
 from policy.device import open_device
 from policy.gate_file import read_metadata
@@ -52,6 +52,7 @@ def compare(
     device: str = "cpu",
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     fallback: bool = True,
+    folds: int = 1,
 ) -> Results:
     """Compare policies on videos, each at the same compute.
 
@@ -77,6 +78,9 @@ def compare(
         preprocessing: What happens to a frame first; the model's own by default.
         fallback: Let paced gates serve the threshold where their files say so, as they are served;
             false shows what each gate does by itself.
+        folds: For few videos: with 2 or more, the groups of the calibration and test splits are
+            pooled and dealt into so many folds, and each fold is compared at knobs found on the
+            others. Latencies are those of the first.
 
     Raises:
         RegateError: If an argument does not fit; nothing is written then.
@@ -88,28 +92,34 @@ def compare(
         timed_frames=(timed_frames, 0),
         resamples=(resamples, 0),
         seed=(seed, 0),
+        folds=(folds, 1),
     )
     folder = Path(out)
     check_writable(folder)
     on = open_device(device)
     model = load_backbone(backbone, weights, preprocessing=preprocessing).to(on)
     data.resize_crop = model.resize_crop
-    test = data.dataset("test")
     no_accuracy = why_no_accuracy(data.class_names, model)
-    clips = spread_clips(data, calibration_clips)
     chosen = policies or [DENSE, *HEURISTICS, *_learned(gates or [])]
+    dealt = deal_folds(data, folds)
+    parts: list[list[Run]] = []
     with progress() as bar:
-        found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
-        plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)
-        runs = _swept(model, plans, test, no_accuracy is None, bar)
-        measured = [point for run in runs for point in operating_points(run, budgets)]
-        operating = _timed(model, measured, _first_frames(test, timed_frames), bar)
-    sweeps = [run.sweep for run in runs]
+        for fold in dealt:
+            clips = fold.calibration_clips(calibration_clips)
+            found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
+            plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)
+            parts.append(_swept(model, plans, fold.test, no_accuracy is None, bar))
+        first, *others = (
+            [point for run in runs for point in operating_points(run, budgets)] for runs in parts
+        )
+        operating = _timed(model, first, _first_frames(dealt[0].test, timed_frames), bar)
+        operating += [at for points in others for at, _ in points]
+    sweeps = [joined([run.sweep for run in runs]) for runs in zip(*parts, strict=True)]
     results = compare_sweeps(
         sweeps,
         operating,
         budgets,
-        describe(model, data, weights, gates or [], runs) | {"no_accuracy": no_accuracy},
+        describe(model, data, weights, gates or [], parts) | {"no_accuracy": no_accuracy},
         resamples=resamples,
         seed=seed,
     )

@@ -1,7 +1,7 @@
 """Running policies over clips: one pass per policy and clip, all its knobs side by side."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -134,11 +134,47 @@ def gather(
     )
 
 
-def _mean_over_clips(clips: Sequence[FloatArray]) -> FloatArray:
+def joined(parts: Sequence[Sweep]) -> Sweep:
+    """One policy over the clips of all its sweeps, whose settings serve the same budgets.
+
+    Args:
+        parts: Of one fold each; their knobs, which each fold finds for itself, are averaged.
+
+    Raises:
+        RegateError: If the policy reaches a budget in one fold and not in another.
+    """
+    first = parts[0]
+    if len({len(part.knobs) for part in parts}) > 1:
+        raise RegateError(
+            f"{first.policy} reaches more budgets in one fold than in another, so its folds make "
+            "no common curve: compare without --folds, or give more calibration clips"
+        )
+    clips = [len(part.clips) for part in parts]
+    return replace(
+        first,
+        knobs=np.mean([part.knobs for part in parts], axis=0),
+        spent=np.concatenate([part.spent for part in parts]),
+        spent_with_first=np.concatenate([part.spent_with_first for part in parts]),
+        metrics={
+            name: np.concatenate([part.metrics[name] for part in parts]) for name in first.metrics
+        },
+        over_frames={
+            name: _mean_over_clips([part.over_frames[name] for part in parts], clips)
+            for name in first.over_frames
+        },
+        clips=tuple(name for part in parts for name in part.clips),
+        groups=tuple(name for part in parts for name in part.groups),
+    )
+
+
+def _mean_over_clips(
+    clips: Sequence[FloatArray], weights: Sequence[int] | None = None
+) -> FloatArray:
     """Mean of [t, k] frame by frame, over those clips that are long enough."""
     longest = max(clips, key=len)
-    padded = np.full((len(clips), *longest.shape), np.nan)
-    for place, clip in zip(padded, clips, strict=True):
-        place[: len(clip)] = clip
-    mean: FloatArray = np.nanmean(padded, axis=0)
+    total, count = np.zeros(longest.shape), np.zeros((len(longest), 1))
+    for clip, weight in zip(clips, weights or [1] * len(clips), strict=True):
+        total[: len(clip)] += weight * clip
+        count[: len(clip)] += weight
+    mean: FloatArray = total / count
     return mean

@@ -1,5 +1,6 @@
 """``regate compare`` from the command line to its files, on four clips and random weights."""
 
+import csv
 import json
 import os
 from dataclasses import replace
@@ -310,9 +311,28 @@ def test_two_gates_of_one_policy_are_its_seeds(words, gumbel, gumbel_run, tmp_pa
     assert learned[1]["knob"] == pytest.approx(np.mean(knobs))
 
 
+def test_folds_compare_each_clip_once_at_knobs_of_the_other_folds(words, tmp_path, capsys):
+    found = run(words, tmp_path, "--policies=dense,threshold", "--folds=2")
+
+    meta = found["meta"]
+    assert (meta["folds"], meta["split"]) == (2, "calibration and test in 2 folds")
+    assert meta["clips"] == 8
+    with (tmp_path / "clips.csv").open() as file:
+        clips = {line["clip"] for line in csv.DictReader(file) if line["policy"] == "dense"}
+    assert len(clips) == 8
+    tables = [meta["calibrations"][f"threshold/0/{fold}"] for fold in (0, 1)]
+    knobs = [np.interp(np.log(0.2), np.log(table["spent"]), table["knobs"]) for table in tables]
+    assert knobs[0] != knobs[1]
+    (row,) = [row for row in found["rows"] if row["budget"] == 0.2]
+    assert row["knob"] == pytest.approx(np.mean(knobs))
+    assert "in 2 folds" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
+        (["--folds=0"], "folds must be 1 or more, got 0"),
+        (["--folds=9"], "9 folds need as many groups of clips, but the calibration and test"),
         (["--policies=treshold"], "no policy 'treshold': choose from dense, always, "),
         (["--policies=gumbel"], "gumbel is a learned policy: give its files with --gates"),
         (["--gates=gone.safetensors"], "no gate file gone.safetensors: train one with"),

@@ -7,7 +7,7 @@ import torch
 from datamodules.errors import RegateError
 from datamodules.records import Clip
 from policy.compare.policies import Entry
-from policy.compare.sweep import gather, references, sweep
+from policy.compare.sweep import gather, joined, references, sweep
 from policy.gates.base import Setting
 from policy.policies import build_gate
 from policy.quality import dense_clip, kl_to_dense, sweep_clip
@@ -49,6 +49,40 @@ def test_the_reference_of_a_disturbed_clip_is_what_the_model_says_of_the_clean_o
         kl_to_dense(expected[1:], logits[1:]).numpy(), rel=1e-3
     )
     assert kept.metrics["kl"][0] > 1e-3
+
+
+def test_folds_of_a_policy_join_into_one_curve(backbone, clips):
+    entry = Entry("threshold", build_gate("threshold"), seed=0, learned=False)
+    settings = [Setting(entry.gate, 1.0), Setting(entry.gate, 3.0)]
+    seen = references(backbone, [*clips, clip("c", 4)], labelled=False)
+    swept = [sweep(backbone, entry, settings, reference) for reference in seen]
+    whole = gather(backbone, entry, [2.0, 3.0], swept)
+
+    parts = (
+        gather(backbone, entry, [1.0, 3.0], swept[:2]),
+        gather(backbone, entry, [3.0, 3.0], swept[2:]),
+    )
+    found = joined(parts)
+
+    assert found.clips == whole.clips and found.groups == whole.groups
+    assert np.array_equal(found.knobs, whole.knobs)
+    assert np.array_equal(found.spent, whole.spent)
+    assert np.array_equal(found.metrics["kl"], whole.metrics["kl"])
+    # The first later frame is there in all three clips.
+    assert found.over_frames["kl"][0] == pytest.approx(whole.over_frames["kl"][0])
+
+
+def test_folds_that_reach_other_budgets_make_no_common_curve(backbone, clips):
+    entry = Entry("threshold", build_gate("threshold"), seed=0, learned=False)
+    parts = []
+    for reference, knobs in zip(
+        references(backbone, clips, False), ([1.0], [1.0, 2.0]), strict=True
+    ):
+        its = [sweep(backbone, entry, [Setting(entry.gate, knob) for knob in knobs], reference)]
+        parts.append(gather(backbone, entry, knobs, its))
+
+    with pytest.raises(RegateError, match="threshold reaches more budgets in one fold than in"):
+        joined(parts)
 
 
 def test_a_clip_is_asked_for_when_the_one_before_is_done_with(backbone, clips):
