@@ -22,7 +22,9 @@ $(STAMP): pyproject.toml
 		echo "$(PYTHON) cannot make virtual environments." \
 		"Install its venv package (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' || { \
+		echo "The install failed. With torch's CUDA libraries it takes 6 GB here and 3 GB more in" \
+		"$${TMPDIR:-/tmp} on the way; free now:" >&2; df -h . "$${TMPDIR:-/tmp}" >&2; exit 1; }
 	@touch $(STAMP)
 
 demo: setup  ## train a gate, compare it at matched compute, write runs/demo (minutes on 2 cores)

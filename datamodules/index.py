@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,12 @@ SPLIT_WORDS: dict[str, Split] = {
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One video of an index.
+    r"""One video of an index.
 
     Args:
         path: The file.
-        name: Its path below the root, with forward slashes; or as the CSV gives it.
+        name: Its path below the root, with forward slashes; or as the CSV gives it. Bytes of a
+            file's name that are no text stand in it as ``\xff``, so that it can be written down.
         label: Its class, or None.
         group: The scene it shows; its own name where nothing is stated.
         split: The split it is meant for, or None.
@@ -87,9 +89,14 @@ def _from_folders(root: Path, files: list[Path]) -> list[VideoEntry]:
     labels: list[str | None] = [parts[0] if parts else None for parts in folders]
     if len(set(labels) - {None}) < 2:
         labels = [None] * len(files)
-    names = [path.relative_to(root).as_posix() for path in files]
+    names = [_as_text(path.relative_to(root)) for path in files]
+    labels = [None if label is None else _as_text(Path(label)) for label in labels]
     rows = zip(files, names, labels, splits, strict=True)
     return [VideoEntry(path, name, label, name, split) for path, name, label, split in rows]
+
+
+def _as_text(path: Path) -> str:
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _from_csv(root: Path, table: Path, group_column: str | None) -> list[VideoEntry]:

@@ -67,18 +67,21 @@ def _per_stream(options: dict[str, Any], name: str, streams: int) -> list[float 
     values = options.get(name)
     if values is None:
         return [None] * streams
-    listed = np.asarray(values, dtype=np.float64)
-    if listed.shape != (streams,) or not np.isfinite(listed).all():
-        raise RegateError(
-            f"the option {name} must be {streams} finite numbers, one per environment, "
-            f"got shape {list(listed.shape)}"
-        )
+    expected = f"the option {name} must be {streams} finite numbers, one per environment"
+    try:
+        listed = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise RegateError(f"{expected}, got {values!r:.40}") from error
+    if listed.shape != (streams,):
+        raise RegateError(f"{expected}, got shape {list(listed.shape)}")
+    if not np.isfinite(listed).all():
+        raise RegateError(f"{expected}, got {listed.tolist()}")
     return [float(value) for value in listed]
 
 
 def _clips(world: World, options: dict[str, Any], streams: int, repeats: int) -> list[Clip]:
     """The clips that were given."""
-    frames = torch.as_tensor(options["clips"])
+    frames = _tensor(options, "clips")
     size = (world.backbone.in_chans, *world.backbone.image_size)
     if frames.dtype != torch.uint8 or frames.dim() != 5 or tuple(frames.shape[2:]) != size:
         raise RegateError(
@@ -103,10 +106,19 @@ def _clips(world: World, options: dict[str, Any], streams: int, repeats: int) ->
     ]
 
 
+def _tensor(options: dict[str, Any], name: str) -> Tensor:
+    try:
+        return torch.as_tensor(options[name])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RegateError(
+            f"the option {name} must be a tensor, or an array, got {options[name]!r:.40}"
+        ) from error
+
+
 def _like(options: dict[str, Any], name: str, shape: torch.Size) -> Tensor | None:
     if options.get(name) is None:
         return None
-    value = torch.as_tensor(options[name])
+    value = _tensor(options, name)
     if value.shape != shape:
         raise RegateError(
             f"the option {name} must have shape {list(shape)} like the clips, "

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from datamodules.errors import RegateError
@@ -30,6 +32,25 @@ def test_folders_are_classes(tree):
         ("kick/2.mp4", "kick", "kick/2.mp4", None),
         ("kick/10.mp4", "kick", "kick/10.mp4", None),
     ]
+
+
+def test_bytes_of_a_name_that_are_no_text_are_written_out(tmp_path):
+    for folder in (b"caf\xe9", b"bar"):
+        os.mkdir(os.path.join(os.fsencode(tmp_path), folder))
+    try:
+        os.close(os.open(os.path.join(os.fsencode(tmp_path), b"caf\xe9/1\xff.mp4"), os.O_CREAT))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (tmp_path / "bar/ü.mp4").touch()
+
+    found = find_videos(tmp_path)
+
+    assert rows(found) == [
+        ("bar/ü.mp4", "bar", "bar/ü.mp4", None),
+        ("caf\\xe9/1\\xff.mp4", "caf\\xe9", "caf\\xe9/1\\xff.mp4", None),
+    ]
+    assert all(entry.path.exists() for entry in found)
+    "".join(entry.name for entry in found).encode()
 
 
 @pytest.mark.parametrize(
