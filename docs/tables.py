@@ -23,7 +23,9 @@ def main(path: str) -> None:
 def print_run(meta: dict[str, Any]) -> None:
     """The command and what it ran on."""
     print(f"`{meta['command']}`\n")
-    print(f"| commit | machine | gates | {meta['split']} videos | in groups | dense MACs |")
+    folds = meta.get("folds", 1)
+    videos = "test videos" if folds == 1 else f"videos in {folds} folds"
+    print(f"| commit | machine | gates | {videos} | in groups | dense MACs |")
     print("|---|---|---|---|---|---|")
     print(
         f"| {meta['commit'][:8]} | {meta['machine']} | {len(meta['gates'])} | {meta['clips']} | "
