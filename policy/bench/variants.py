@@ -207,7 +207,8 @@ class Learned(Served):
     def prepare(self, frames: Tensor) -> None:
         """Set the knob."""
         # Another tensor of the same values: what a session has previewed it does not embed again.
-        view = self.session.preview(frames.detach())
+        # Kept, since the session lets go of it in the step, and ``held`` is all that was there.
+        self._view = view = self.session.preview(frames.detach())
         drift = log_drift(view.tokens, view.reference).sort(dim=1, descending=True).values
         steps = torch.cat([drift[:, :1] + 1, drift, drift[:, -1:] - 1], dim=1)
         count = round((self.fraction or 0.0) * drift.shape[1])

@@ -13,10 +13,11 @@ from policy.budgets.search import even_places
 
 
 class Fold(NamedTuple):
-    """Clips for the knobs, and clips that are compared at them."""
+    """Clips for the knobs, clips that are compared at them, and how many the folds before have."""
 
     calibration: ClipDataset
     test: ClipDataset
+    before: int = 0
 
     def calibration_clips(self, count: int) -> list[Clip]:
         """As many clips for the knobs or all, spread over them."""
@@ -69,5 +70,8 @@ def deal_folds(data: ClipDataModule, count: int) -> list[Fold]:
             f"{count} folds need as many groups of clips, but the calibration and test splits of "
             f"{data.name} have {groups}: ask for fewer folds, or give it more videos"
         )
-    dealt = GroupKFold(count).split(np.zeros(len(pool)), groups=pool.groups)
-    return [Fold(*(Picked([pool], places) for places in parts)) for parts in dealt]
+    found: list[Fold] = []
+    for places in GroupKFold(count).split(np.zeros(len(pool)), groups=pool.groups):
+        knobs, compared = (Picked([pool], part) for part in places)
+        found.append(Fold(knobs, compared, sum(len(fold.test) for fold in found)))
+    return found

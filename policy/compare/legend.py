@@ -27,6 +27,10 @@ def legend_lines(results: Results) -> list[str]:
         )
     if any(row.fallback for row in results.rows):
         lines.append("† the threshold serves there, in all seeds or some, as the gate file says.")
+    if meta.get("folds", 1) != 1 and any(row.learned for row in results.rows):
+        lines.append(
+            "Folds: a gate whose training chose its weights on these clips is tested on them too."
+        )
     if meta.get("no_accuracy"):
         lines.append(f"Accuracy is left out: {meta['no_accuracy']}.")
     return lines + list(dict.fromkeys(f"{r.policy}: {r.note}" for r in results.rows if r.note))

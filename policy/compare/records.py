@@ -51,6 +51,9 @@ class Sweep:
         clips: Unique names of the clips, c of them, in the order of the rows.
         groups: The group (scene) of each clip, c of them.
         learned: True for a trained gate; False for a heuristic.
+        folds: The fold that each clip was compared in, c of them; empty without folds.
+        fold_knobs: The settings of each fold, of which ``knobs`` are the mean, [f, k]; None
+            without folds.
 
     Raises:
         ValueError: If a shape disagrees with the number of clips and knobs, or a metric is
@@ -68,6 +71,14 @@ class Sweep:
     clips: tuple[str, ...]
     groups: tuple[str, ...]
     learned: bool = False
+    folds: tuple[int, ...] = ()
+    fold_knobs: FloatArray | None = None
+
+    def knob_of(self, clip: int, setting: int) -> float:
+        """The knob that a clip was run at, both counted from 0."""
+        if self.fold_knobs is None:
+            return float(self.knobs[setting])
+        return float(self.fold_knobs[self.folds[clip], setting])
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""

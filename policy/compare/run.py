@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 from rich.progress import Progress
 from torch import Tensor
@@ -11,13 +12,13 @@ from backbones.loading import load_backbone
 from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule, ClipDataset
-from datamodules.errors import RegateError
+from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budgets.table import check_budget
 from policy.compare.calibrations import Calibrations
-from policy.compare.folds import deal_folds
+from policy.compare.folds import Fold, deal_folds
 from policy.compare.labels import why_no_accuracy
 from policy.compare.matched import compare as compare_sweeps
 from policy.compare.meta import describe
@@ -80,7 +81,9 @@ def compare(
             false shows what each gate does by itself.
         folds: For few videos: with 2 or more, the groups of the calibration and test splits are
             pooled and dealt into so many folds, and each fold is compared at knobs found on the
-            others. Latencies are those of the first.
+            others. For gates that were trained on other videos: a gate whose weights or fallback
+            were chosen on these calibration clips would be tested on them too. Latencies are those
+            of the first fold's settings.
 
     Raises:
         RegateError: If an argument does not fit; nothing is written then.
@@ -106,15 +109,20 @@ def compare(
     with progress() as bar:
         for fold in dealt:
             clips = fold.calibration_clips(calibration_clips)
-            found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
+            with catch_warnings():
+                if parts:  # of the gate files, and told with the first fold
+                    simplefilter("ignore", RegateWarning)
+                found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
             plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)
-            parts.append(_swept(model, plans, fold.test, no_accuracy is None, bar))
-        first, *others = (
-            [point for run in runs for point in operating_points(run, budgets)] for runs in parts
-        )
-        operating = _timed(model, first, _first_frames(dealt[0].test, timed_frames), bar)
-        operating += [at for points in others for at, _ in points]
-    sweeps = [joined([run.sweep for run in runs]) for runs in zip(*parts, strict=True)]
+            parts.append(_swept(model, plans, fold, no_accuracy is None, bar))
+        policies_run = list(zip(*parts, strict=True))
+        sweeps = [joined([run.sweep for run in runs]) for runs in policies_run]
+        measured = [
+            point
+            for runs, its in zip(policies_run, sweeps, strict=True)
+            for point in operating_points(runs, its, budgets)
+        ]
+        operating = _timed(model, measured, _first_frames(dealt[0].test, timed_frames), bar)
     results = compare_sweeps(
         sweeps,
         operating,
@@ -161,13 +169,14 @@ def _calibrated(
 
 
 def _swept(
-    model: Backbone, plans: Sequence[Plan], test: ClipDataset, labelled: bool, bar: Progress
+    model: Backbone, plans: Sequence[Plan], fold: Fold, labelled: bool, bar: Progress
 ) -> list[Run]:
     """Every policy over every test clip, clip by clip: the dense outputs of one are in memory."""
+    test = fold.test
     clips = (test[index] for index in range(len(test)))
     task = bar.add_task("sweeping", total=len(test) * len(plans))
     swept: list[list[ClipSweep]] = [[] for _ in plans]
-    for reference in references(model, clips, labelled):
+    for reference in references(model, clips, labelled, fold.before):
         for planned, its in zip(plans, swept, strict=True):
             its.append(sweep(model, planned.entry, planned.settings, reference))
             bar.advance(task)

@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """What a plan gave on the split compared."""
+    """What a plan gave on the clips compared, of one fold where there are folds."""
 
     plan: Plan
     sweep: Sweep
@@ -76,39 +76,51 @@ def plan(entry: Entry, calibrations: Calibrations, fallback: bool = True) -> Pla
     return Plan(entry, calibration, knobs, paces, wanted)
 
 
-def operating_points(run: Run, budgets: Sequence[float]) -> list[tuple[Operating, Timed]]:
-    """What a policy really spent at its calibrated knobs, and how to time it there."""
-    calibration = run.plan.calibration
-    if calibration is None:
-        return [_at(run, None, 0)]
-    targets = np.log(run.plan.targets)
+def operating_points(
+    runs: Sequence[Run], sweep: Sweep, budgets: Sequence[float]
+) -> list[tuple[Operating, Timed]]:
+    """What a policy really spent at its calibrated knobs, and how to time it there.
+
+    Args:
+        runs: Its own in one seed, fold by fold; a budget counts as met where all folds reach it.
+        sweep: Over the clips of all.
+        budgets: Asked for.
+    """
+    calibrations = [run.plan.calibration for run in runs if run.plan.calibration is not None]
+    if not calibrations:
+        return [_at(runs, sweep, None, 0)]
+    targets = np.log(runs[0].plan.targets)
     return [
         # Not by the knob: at another pace the same one serves another budget.
-        _at(run, budget, int(np.abs(targets - np.log(budget)).argmin()))
+        _at(runs, sweep, budget, int(np.abs(targets - np.log(budget)).argmin()))
         for budget in budgets
-        if calibration.reaches(budget)
+        if all(calibration.reaches(budget) for calibration in calibrations)
     ]
 
 
-def _at(run: Run, budget: float | None, column: int) -> tuple[Operating, Timed]:
+def _at(
+    runs: Sequence[Run], sweep: Sweep, budget: float | None, column: int
+) -> tuple[Operating, Timed]:
     """One budget; the sweep has a column calibrated for exactly that."""
-    entry, setting = run.plan.entry, run.plan.settings[column]
-    filed = run.plan.calibration.fallback if run.plan.calibration else None
-    falls_back = setting.gate is not entry.gate
+    entry = runs[0].plan.entry
+    settings = [run.plan.settings[column] for run in runs]
+    clips = [len(run.sweep.clips) for run in runs]
+    falls_back = [setting.gate is not entry.gate for setting in settings]
+    filed = runs[0].plan.calibration.fallback if runs[0].plan.calibration else None
     notes: tuple[str, ...] = ()
-    if filed is not None and budget is not None and falls_back:
+    if filed is not None and budget is not None and any(falls_back):
         notes = (f"its file serves the threshold at {budget:g}: {filed.why(budget)}",)
     operating = Operating(
         policy=entry.policy,
         budget=budget,
-        knob=None if budget is None else setting.knob,
-        pace=setting.pace,
+        knob=None if budget is None else float(sweep.knobs[column]),
+        pace=float(np.average([setting.pace for setting in settings], weights=clips)),
         column=column,
-        spent=float(run.sweep.spent[:, column].mean()),
-        spent_with_first=float(run.sweep.spent_with_first[:, column].mean()),
-        state_bytes=0 if entry.policy == DENSE else run.state_bytes,
-        fallback=float(falls_back),
+        spent=float(sweep.spent[:, column].mean()),
+        spent_with_first=float(sweep.spent_with_first[:, column].mean()),
+        state_bytes=0 if entry.policy == DENSE else runs[0].state_bytes,
+        fallback=float(np.average(falls_back, weights=clips)),
         notes=notes,
     )
-    gate = None if entry.policy == DENSE else setting.gate
-    return operating, Timed(entry.policy, budget, gate, setting.knob, setting.pace)
+    gate = None if entry.policy == DENSE else settings[0].gate
+    return operating, Timed(entry.policy, budget, gate, settings[0].knob, settings[0].pace)

@@ -61,21 +61,29 @@ class ClipSweep:
     state_bytes: int
 
 
-def references(backbone: Backbone, clips: Iterable[Clip], labelled: bool) -> Iterator[Reference]:
+def references(
+    backbone: Backbone, clips: Iterable[Clip], labelled: bool, before: int = 0
+) -> Iterator[Reference]:
     """Run the dense model once over each clip; every policy is held against these outputs.
 
     One clip at a time, since the patch tokens of a whole split do not fit into memory.
 
+    Args:
+        backbone: The frozen model.
+        clips: To be compared.
+        labelled: Whether their labels are the backbone's classes.
+        before: Clips of the folds before, whose phases these go on from.
+
     Raises:
         RegateError: If there are no clips, or one has a single frame.
     """
-    place = -1
-    for place, clip in enumerate(clips):
+    place = before - 1
+    for place, clip in enumerate(clips, start=before):
         if len(clip.frames) < 2:
             raise RegateError(f"{clip.name} has one frame; a comparison reads the later ones")
         dense = dense_reference(backbone, clip)
         yield Reference(clip, dense, clip.labels if labelled else None, staggered(place))
-    if place < 0:
+    if place < before:
         raise RegateError("the test split has no clips: give the data module more videos")
 
 
@@ -135,24 +143,27 @@ def gather(
 
 
 def joined(parts: Sequence[Sweep]) -> Sweep:
-    """One policy over the clips of all its sweeps, whose settings serve the same budgets.
+    """One policy over the clips of all its sweeps.
 
     Args:
-        parts: Of one fold each; their knobs, which each fold finds for itself, are averaged.
+        parts: Of one fold each, at settings that each found for itself, for the same budgets.
 
     Raises:
-        RegateError: If the policy reaches a budget in one fold and not in another.
+        ValueError: If they have other numbers of settings.
     """
     first = parts[0]
-    if len({len(part.knobs) for part in parts}) > 1:
-        raise RegateError(
-            f"{first.policy} reaches more budgets in one fold than in another, so its folds make "
-            "no common curve: compare without --folds, or give more calibration clips"
-        )
+    if len(parts) == 1:
+        return first
     clips = [len(part.clips) for part in parts]
+    counts = [len(part.knobs) for part in parts]
+    if len(set(counts)) > 1:
+        raise ValueError(f"{first.policy}: every fold needs as many settings, got {counts}")
+    knobs = np.stack([part.knobs for part in parts])
     return replace(
         first,
-        knobs=np.mean([part.knobs for part in parts], axis=0),
+        knobs=np.average(knobs, axis=0, weights=clips),
+        folds=tuple(fold for fold, count in enumerate(clips) for _ in range(count)),
+        fold_knobs=knobs,
         spent=np.concatenate([part.spent for part in parts]),
         spent_with_first=np.concatenate([part.spent_with_first for part in parts]),
         metrics={

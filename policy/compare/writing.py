@@ -49,7 +49,7 @@ def write_drift(results: Results, path: Path) -> None:
 
 
 def write_clips(sweeps: Sequence[Sweep], path: Path) -> None:
-    """Write one line per policy, seed, knob and clip: what every other number is made of.
+    """Write one line per policy, seed, setting and clip: what every other number is made of.
 
     Raises:
         RegateError: If the file cannot be written.
@@ -58,13 +58,16 @@ def write_clips(sweeps: Sequence[Sweep], path: Path) -> None:
     for sweep in sweeps:
         columns = {"spent": sweep.spent, "spent_with_first": sweep.spent_with_first}
         columns |= {name: sweep.metrics[name] for name in METRICS if name in sweep.metrics}
-        for column, knob in enumerate(sweep.knobs.tolist()):
-            about = {"policy": sweep.policy, "seed": sweep.seed, "knob": knob}
+        folds = sweep.folds or (0,) * len(sweep.clips)
+        for setting in range(len(sweep.knobs)):
+            about = {"policy": sweep.policy, "seed": sweep.seed, "setting": setting}
             lines += [
                 about
-                | {"clip": clip, "group": group}
-                | {name: finite(values[row, column]) for name, values in columns.items()}
-                for row, (clip, group) in enumerate(zip(sweep.clips, sweep.groups, strict=True))
+                | {"clip": clip, "group": group, "fold": fold, "knob": sweep.knob_of(row, setting)}
+                | {name: finite(values[row, setting]) for name, values in columns.items()}
+                for row, (clip, group, fold) in enumerate(
+                    zip(sweep.clips, sweep.groups, folds, strict=True)
+                )
             ]
     _write_lines(lines, path)
 

@@ -318,13 +318,19 @@ def test_folds_compare_each_clip_once_at_knobs_of_the_other_folds(words, tmp_pat
     assert (meta["folds"], meta["split"]) == (2, "calibration and test in 2 folds")
     assert meta["clips"] == 8
     with (tmp_path / "clips.csv").open() as file:
-        clips = {line["clip"] for line in csv.DictReader(file) if line["policy"] == "dense"}
-    assert len(clips) == 8
+        lines = list(csv.DictReader(file))
+    assert len({line["clip"] for line in lines if line["policy"] == "dense"}) == 8
     tables = [meta["calibrations"][f"threshold/0/{fold}"] for fold in (0, 1)]
     knobs = [np.interp(np.log(0.2), np.log(table["spent"]), table["knobs"]) for table in tables]
     assert knobs[0] != knobs[1]
     (row,) = [row for row in found["rows"] if row["budget"] == 0.2]
     assert row["knob"] == pytest.approx(np.mean(knobs))
+    its = [line for line in lines if line["policy"] == "threshold"]
+    served = [{line["fold"] for line in its if float(line["knob"]) == knob} for knob in knobs]
+    assert served == [{"0"}, {"1"}]
+    setting = {line["setting"] for line in its if float(line["knob"]) == knobs[0]}
+    spent = [float(line["spent"]) for line in its if line["setting"] in setting]
+    assert row["spent"] == pytest.approx(np.mean(spent))
     assert "in 2 folds" in capsys.readouterr().out
 
 

@@ -65,14 +65,16 @@ def test_folds_of_a_policy_join_into_one_curve(backbone, clips):
     found = joined(parts)
 
     assert found.clips == whole.clips and found.groups == whole.groups
-    assert np.array_equal(found.knobs, whole.knobs)
+    assert found.knobs == pytest.approx([5 / 3, 3.0]), "two clips at 1 and one at 3"
+    assert [found.knob_of(clip, 0) for clip in range(3)] == [1.0, 1.0, 3.0]
+    assert found.folds == (0, 0, 1)
     assert np.array_equal(found.spent, whole.spent)
     assert np.array_equal(found.metrics["kl"], whole.metrics["kl"])
     # The first later frame is there in all three clips.
     assert found.over_frames["kl"][0] == pytest.approx(whole.over_frames["kl"][0])
 
 
-def test_folds_that_reach_other_budgets_make_no_common_curve(backbone, clips):
+def test_folds_of_other_settings_make_no_common_curve(backbone, clips):
     entry = Entry("threshold", build_gate("threshold"), seed=0, learned=False)
     parts = []
     for reference, knobs in zip(
@@ -81,8 +83,18 @@ def test_folds_that_reach_other_budgets_make_no_common_curve(backbone, clips):
         its = [sweep(backbone, entry, [Setting(entry.gate, knob) for knob in knobs], reference)]
         parts.append(gather(backbone, entry, knobs, its))
 
-    with pytest.raises(RegateError, match="threshold reaches more budgets in one fold than in"):
+    with pytest.raises(
+        ValueError, match=r"threshold: every fold needs as many settings, got \[1, 2"
+    ):
         joined(parts)
+
+
+def test_the_clips_of_a_fold_go_on_in_the_phases_of_those_before(backbone, clips):
+    whole = [reference.phase for reference in references(backbone, clips, labelled=False)]
+
+    (second,) = references(backbone, clips[1:], labelled=False, before=1)
+
+    assert second.phase == whole[1] != whole[0]
 
 
 def test_a_clip_is_asked_for_when_the_one_before_is_done_with(backbone, clips):

@@ -95,7 +95,7 @@ def test_drift_has_a_line_per_policy_budget_and_frame(comparison, tmp_path):
     assert lines[0]["budget"] == ""  # dense has none
 
 
-def test_a_table_of_clips_has_a_line_per_knob_and_clip(make_sweep, tmp_path):
+def test_a_table_of_clips_has_a_line_per_setting_and_clip(make_sweep, tmp_path):
     sweep = make_sweep(
         "threshold", (0.1, 0.4), ("a", "b", "b"), kl=[0.2, 0.1], accuracy=[np.nan, 1]
     )
@@ -109,7 +109,8 @@ def test_a_table_of_clips_has_a_line_per_knob_and_clip(make_sweep, tmp_path):
         lines = list(csv.DictReader(file))
     assert len(lines) == 2 * 2 * 3
     assert lines[4] == {
-        "policy": "threshold", "seed": "0", "knob": "1.0", "clip": "clip1", "group": "b",
+        "policy": "threshold", "seed": "0", "setting": "1", "clip": "clip1", "group": "b",
+            "fold": "0", "knob": "1.0",
         "spent": "0.4", "spent_with_first": str(0.9 * 0.4 + 0.1), "kl": "0.1", "accuracy": "1.0",
     }  # fmt: skip
     assert lines[0]["accuracy"] == lines[-1]["accuracy"] == ""
