@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser
+
+from datamodules.errors import RegateError
 
 
 class OneSentenceErrors(ArgumentParser):
@@ -113,6 +116,9 @@ def configs_first(words: list[str]) -> list[str]:
 
     jsonargparse applies words in their order: ``--data.root x --config c.yaml`` would let the file
     win, or find no class that ``root`` could belong to.
+
+    Raises:
+        RegateError: If a config is not UTF-8.
     """
     configs, others = [], []
     remaining = iter(words)
@@ -123,7 +129,18 @@ def configs_first(words: list[str]) -> list[str]:
             configs.append(word)
         else:
             others.append(word)
+    for word in configs:
+        _check_text(Path(word.removeprefix("--config=")))
     return configs + others
+
+
+def _check_text(config: Path) -> None:
+    """Refuse a file that jsonargparse would fail to read; what else is no config it tells."""
+    try:
+        if config.is_file():
+            config.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RegateError(f"{config} is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
 def with_lists_in_brackets(

@@ -24,13 +24,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: The file to make or replace; missing folders are made.
 
     Raises:
-        RegateError: If the folder cannot be made or written to, or the disk is full.
+        RegateError: If no file is named, the folder cannot be made or written to, or the disk is
+            full.
 
     Example:
         with atomic_write("results.json") as temporary:
             temporary.write_text("{}")
     """
     target = Path(path)
+    if not target.name:
+        raise RegateError(f"cannot write {str(path)!r}, which names no file")
     temporary = target.with_name(f".{target.name}.tmp")
     with _told_in_a_sentence(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +83,17 @@ def check_writable(folder: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def check_writable_file(path: Path) -> None:
+    """As ``check_writable`` for the folder of a file, which must not be a folder itself.
+
+    Raises:
+        RegateError: If the folder cannot be made or written to, or the file's name is a folder's.
+    """
+    if path.is_dir():
+        raise RegateError(f"cannot write {path}, which is a folder: name a file in it")
+    check_writable(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

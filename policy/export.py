@@ -10,6 +10,7 @@ from backbones.preprocessing import Preprocessing
 from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError
 from policy.arguments import OneSentenceErrors
+from policy.atomic import check_writable_file
 from policy.lightning.checkpoint_io import AtomicCheckpointIO
 from policy.lightning.run_folder import CONFIG_NAME, newest_config, run_of
 from policy.tasks.base import GATE_FILE, ReuseTask
@@ -44,6 +45,8 @@ def export(
             f"there is no {CONFIG_NAME} in the folders above {ckpt}; "
             "leave the checkpoint in the folder of its run"
         )
+    path = run / GATE_FILE if out is None else Path(out)
+    check_writable_file(path)
     task, data = task_and_data(newest_config(run), preprocessing)
     if not isinstance(task, ReuseTask) or not isinstance(data, ClipDataModule):
         raise RegateError(f"{ckpt} holds no gate, it was made by a {type(task).__name__}")
@@ -52,7 +55,6 @@ def export(
     task.on_load_checkpoint(loaded, ckpt)
     task.load_state_dict(loaded["state_dict"], strict=task.strict_loading)
     data.resize_crop = task.resize_crop
-    path = run / GATE_FILE if out is None else Path(out)
     task.export(path, data)
     return path
 

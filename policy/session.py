@@ -289,7 +289,13 @@ class ReuseSession:
 
     def _knobs(self, state: SessionState) -> Tensor:
         frame = state.gate.frame
-        return torch.as_tensor(self.knob, device=frame.device).expand(len(frame))
+        knob = torch.as_tensor(self.knob, device=frame.device)
+        if knob.numel() > 1 and knob.shape != frame.shape:
+            raise RegateError(
+                f"the session serves {len(frame)} streams, but its knob has shape "
+                f"{list(knob.shape)}: give one number, or one per stream"
+            )
+        return knob.expand(len(frame))
 
     def _demand(self, state: SessionState) -> Demand:
         knob = self._knobs(state)

@@ -95,7 +95,7 @@ def stream(
     Raises:
         RegateError: If the source, the gate or the backbone cannot be used, or a file not written.
     """
-    _check(source, (overlay, json), max_frames)
+    _check(source, (overlay, json), (gate, weights, class_names), max_frames)
     if latency_ms is not None:
         check_target(latency_ms)
         budget, hard = 1.0 if budget is None else budget, True
@@ -181,19 +181,27 @@ def run(
     )
 
 
-def _check(source: str, outputs: Sequence[str | None], max_frames: int | None) -> None:
+def _check(
+    source: str, outputs: Sequence[str | None], inputs: Sequence[str], max_frames: int | None
+) -> None:
     if max_frames is not None and max_frames < 1:
         raise RegateError(f"max_frames must be 1 or more, got {max_frames}")
     for output in outputs:
-        if output and Path(output).is_dir():
+        if output is None:
+            continue
+        if not output:
+            raise RegateError("--overlay and --json need the name of a file, and one is empty")
+        if Path(output).is_dir():
             raise RegateError(f"cannot write {output}, which is a folder: name a file in it")
-        if output and Path(output).exists():
+        if Path(output).exists():
             if any(Path(output).samefile(file) for file in source_files(source)):
                 raise RegateError(
                     f"{output} is one of the source's files, which it would replace: write to a "
                     "file outside"
                 )
-    given = [Path(output).absolute() for output in outputs if output]
+            if any(Path(name).is_file() and Path(output).samefile(name) for name in inputs):
+                raise RegateError(f"{output} is read, and would be replaced: name another file")
+    given = [Path(output).resolve() for output in outputs if output]
     if len(set(given)) < len(given):
         raise RegateError(f"--overlay and --json are both {given[0]}: name two files")
 

@@ -14,12 +14,12 @@ from datamodules.base import ClipDataModule
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
-from policy.atomic import check_writable
+from policy.atomic import check_writable_file
 from policy.budgets.build import budget_table
 from policy.budgets.fallback import JUDGED_CLIPS
 from policy.budgets.risk import Risk, RiskLimit
 from policy.budgets.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
-from policy.budgets.search import fit_missing_offsets, spread_places
+from policy.budgets.search import check_lengths, fit_missing_offsets, spread_places
 from policy.budgets.table import Calibration, check_budget
 from policy.gate_file import read_metadata, save_gate
 from policy.gates.base import Gate
@@ -28,6 +28,8 @@ from policy.provenance import command
 from policy.serving.opening import open_gate
 
 BUDGETS = [0.1, 0.2, 0.35, 0.5]
+CONFIDENCE, TOLERANCE = 0.95, 0.1
+"""Of a risk, where it is to be tested and they are not given."""
 
 
 def recalibrate(
@@ -42,8 +44,8 @@ def recalibrate(
     paced: bool = True,
     fallback: bool = True,
     risk: float | None = None,
-    confidence: float = 0.95,
-    tolerance: float = 0.1,
+    confidence: float = CONFIDENCE,
+    tolerance: float = TOLERANCE,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008  # frozen
     device: str = "cpu",
 ) -> Path:
@@ -87,11 +89,12 @@ def recalibrate(
         check_budget(budget)
     if clips < 1:
         raise RegateError(f"clips must be 1 or more, got {clips}")
+    if risk is None and (confidence, tolerance) != (CONFIDENCE, TOLERANCE):
+        raise RegateError("confidence and tolerance say how a risk is tested: give --risk too")
     from_file = Path(gate).is_file()
-    path = Path(out or (gate if from_file else f"{gate}.safetensors"))
-    check_writable(path.parent)
-    if path.is_dir():
-        raise RegateError(f"the gate file {path} is a folder: give --out a file in it")
+    by_default = gate if from_file else f"{gate}.safetensors"
+    path = Path(by_default if out is None else out)
+    check_writable_file(path)
     with warnings.catch_warnings():
         # That it was calibrated on other frames is what this changes.
         warnings.simplefilter("ignore", RegateWarning)
@@ -122,6 +125,7 @@ def _table(
     judged = _judged(data, places if limit else None) if fallback else []
     split = data.dataset("calibration")
     found = [split[place] for place in places]
+    check_lengths([clip.frames for clip in found])
     fit_missing_offsets(model, gate, [clip.frames for clip in found])
     _, table = budget_table(model, gate, data, found, asked, paced, judged)
     if limit is None:

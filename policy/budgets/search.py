@@ -104,7 +104,7 @@ def calibrate(
         spends = (*wanted, whole)
         shares = tuple((spent - floor) / (whole - floor) for spent in spends)
         return Calibration(spends, shares, floor, "closed form")
-    _check_lengths(clips)
+    check_lengths(clips)
     # The most spending knob ends a whole table, so that it answers for budgets up to 1.
     ends = {gate.knob_range[0]} if upto == 1 else set()
     measured = _search(backbone, gate, clips, wanted, ends, advance)
@@ -212,7 +212,7 @@ def fit_block_offsets(backbone: Backbone, gate: ThresholdGate, clips: Sequence[T
     Raises:
         RegateError: If clips are missing or have one frame.
     """
-    _check_lengths(clips)
+    check_lengths(clips)
     probe = _DriftProbe()
     for frames in clips:
         session = ReuseSession(backbone, probe, execution="gathered")
@@ -236,7 +236,12 @@ def fit_missing_offsets(backbone: Backbone, gate: Gate, clips: Sequence[Tensor])
         fit_block_offsets(backbone, gate, clips[:OFFSET_CLIPS])
 
 
-def _check_lengths(clips: Sequence[Tensor]) -> None:
+def check_lengths(clips: Sequence[Tensor]) -> None:
+    """Refuse clips that no policy can be calibrated on.
+
+    Raises:
+        RegateError: If there are none, or one has a single frame.
+    """
     if not clips or min(map(len, clips)) < 2:
         raise RegateError(
             "a policy is calibrated on clips of at least two frames, since the first is dense: "

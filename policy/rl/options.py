@@ -1,6 +1,7 @@
 """What ``reset(options=...)`` may bring: clips of one's own, and at which settings."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,12 @@ def episodes_from(
         raise RegateError(f"reset knows no option {unknown[0]!r}: choose from {', '.join(KNOWN)}")
     streams = len(rngs)
     budgets, knobs, prices = (_per_stream(options, name, streams) for name in KNOWN[3:6])
+    if any(price is not None and price < 0 for price in prices):
+        raise RegateError(f"the option prices must be 0 or more, got {prices}")
     if options.get("clips") is None:
+        for name in ("labels", "clean", "repeats"):
+            if options.get(name) is not None:
+                raise RegateError(f"the option {name} is of clips of one's own: give clips too")
         drawn = []
         for stream, rng in enumerate(rngs):
             episode = world.draw(rng, budgets[stream])
@@ -49,8 +55,9 @@ def episodes_from(
             drawn.append(episode)
         return drawn
     repeats = options.get("repeats", 1)
-    if not isinstance(repeats, int) or repeats < 1:
+    if not isinstance(repeats, Integral) or repeats < 1:
         raise RegateError(f"the option repeats must be a whole number above 0, got {repeats!r}")
+    repeats = int(repeats)
     episodes = []
     for place, clip in enumerate(_clips(world, options, streams, repeats)):
         dense = world.dense(clip)
@@ -93,7 +100,17 @@ def _clips(world: World, options: dict[str, Any], streams: int, repeats: int) ->
             f"{len(frames)} clips times {repeats} repeats do not make {streams} environments"
         )
     labels = _like(options, "labels", frames.shape[:2])
+    classes = world.backbone.num_classes
+    if labels is not None and (labels.is_floating_point() or labels.dtype == torch.bool):
+        raise RegateError(f"the option labels must be whole numbers, got {labels.dtype}")
+    if labels is not None and world.quality == "accuracy" and labels.max() >= classes:
+        raise RegateError(
+            f"the option labels must be below {classes}, the classes of {world.backbone.name}, "
+            f"or -1 where there is none; got {int(labels.max())}"
+        )
     clean = _like(options, "clean", frames.shape)
+    if clean is not None and clean.dtype != torch.uint8:
+        raise RegateError(f"the option clean must be uint8 like the clips, got {clean.dtype}")
     return [
         Clip(
             frames=frames[index],
@@ -107,11 +124,13 @@ def _clips(world: World, options: dict[str, Any], streams: int, repeats: int) ->
 
 
 def _tensor(options: dict[str, Any], name: str) -> Tensor:
+    value = options[name]
     try:
-        return torch.as_tensor(options[name])
+        # torch takes no array that runs backwards, as a flipped one does.
+        return torch.as_tensor(value.copy() if isinstance(value, np.ndarray) else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RegateError(
-            f"the option {name} must be a tensor, or an array, got {options[name]!r:.40}"
+            f"the option {name} must be a tensor, or an array, got {value!r:.40}"
         ) from error
 
 

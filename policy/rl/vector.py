@@ -1,6 +1,7 @@
 """``regate/TokenReuse-v0`` for many clips at a time, all through one backbone in one batch."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -156,16 +157,16 @@ class TokenReuseVectorEnv(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         seeds: list[int | None]
         if isinstance(seed, list | tuple):
             seeds = list(seed)
-        elif seed is None or isinstance(seed, int):
-            seeds = [None if seed is None else seed + index for index in range(self.num_envs)]
+        elif seed is None or isinstance(seed, Integral):
+            seeds = [None if seed is None else int(seed) + at for at in range(self.num_envs)]
         else:
             raise RegateError(
                 f"seed must be a whole number, a list of one per environment, or None, got {seed!r}"
             )
         if len(seeds) != self.num_envs:
             raise RegateError(f"{len(seeds)} seeds do not fit {self.num_envs} environments")
-        if isinstance(seed, int):
-            super().reset(seed=seed)
+        if isinstance(seed, Integral):
+            super().reset(seed=int(seed))
         self._rngs = [
             self._rngs[index] if one is None and self._rngs else seeding.np_random(one)[0]
             for index, one in enumerate(seeds)

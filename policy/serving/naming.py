@@ -44,5 +44,8 @@ def class_names(backbone: Backbone, given: str = "") -> tuple[str, ...]:
 def _read(given: str) -> tuple[str, ...]:
     # A list of a thousand names is too long to be asked for as a path.
     is_file = "," not in given and Path(given).is_file()
-    text = Path(given).read_text() if is_file else given.replace(",", "\n")
+    try:
+        text = Path(given).read_text("utf-8-sig") if is_file else given.replace(",", "\n")
+    except UnicodeDecodeError as error:
+        raise RegateError(f"{given} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())

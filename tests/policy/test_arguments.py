@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from datamodules.errors import RegateError
 from policy.arguments import (
     configs_first,
     one_line,
@@ -236,6 +237,15 @@ def test_a_typo_in_a_config_names_the_key(call, tmp_path, capsys, text, sentence
 
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_config_that_is_no_text_is_named(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_bytes(b"caf\xe9: 1\n")
+
+    for words in (["--config", str(config)], [f"--config={config}"]):
+        with pytest.raises(RegateError, match=r"c\.yaml is not UTF-8"):
+            configs_first(words)
 
 
 def test_help_is_the_docstring(call, capsys):

@@ -23,6 +23,12 @@ def test_the_new_file_replaces_the_old_one_only_at_the_end(tmp_path):
     assert os.listdir(path.parent) == ["table.txt"]
 
 
+def test_a_path_without_a_name_is_refused():
+    with pytest.raises(RegateError, match="cannot write '', which names no file"):
+        with atomic_write(""):
+            raise AssertionError("nothing is to be written")
+
+
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.txt"
     path.write_text("old")

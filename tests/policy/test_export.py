@@ -57,6 +57,19 @@ def test_without_out_the_file_lies_in_the_folder_of_the_run(gumbel, tmp_path):
     assert (run / "gate.safetensors").is_file()
 
 
+@pytest.mark.parametrize("out", ["", "folder"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    out, gumbel_run, tmp_path, monkeypatch, fails
+):
+    monkeypatch.setattr("policy.export.task_and_data", lambda *_: pytest.fail("computed"))
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    told = fails(["export", "--ckpt", str(gumbel_run / "checkpoints/best.ckpt"), "--out", out])
+
+    assert told == f"cannot write {out or '.'}, which is a folder: name a file in it"
+
+
 def test_a_missing_checkpoint_is_told(tmp_path, fails):
     assert fails(["export", "--ckpt", "runs/nowhere/last.ckpt"]) == (
         "there is no checkpoint at runs/nowhere/last.ckpt; --ckpt takes a .ckpt file of a run"
@@ -125,7 +138,7 @@ def test_an_output_that_cannot_be_written_is_told(gumbel_run, tmp_path, fails):
 
     told = fails(["export", "--ckpt", checkpoint, "--out", str(tmp_path / "taken" / "g")])
 
-    assert told.startswith(f"cannot write {tmp_path}/taken/g (")
+    assert told.startswith(f"cannot write {tmp_path}/taken (")
 
 
 def test_the_config_of_the_last_resume_counts(gumbel_run, copied, fails):

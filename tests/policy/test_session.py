@@ -294,6 +294,17 @@ def test_a_preview_is_not_kept_for_a_buffer_that_is_written_to(inference, backbo
         assert torch.equal(session.step(buffer).logits, other.step(old).logits)
 
 
+def test_a_preview_is_not_kept_for_another_number_of_streams(backbone, make_frames):
+    session, other = (ReuseSession(backbone, ThresholdGate()) for _ in range(2))
+    (two,), (three,) = (make_frames(backbone, 1, streams=streams) for streams in (2, 3))
+    session.preview(two)
+    other.step(three)
+    session.state = other.state.clone()
+
+    with pytest.raises(RegateError, match="the session serves 3 streams, got frames of 2"):
+        session.step(two)
+
+
 def test_a_preview_is_refused_like_a_frame(backbone):
     session = ReuseSession(backbone, ThresholdGate())
     with pytest.raises(RegateError, match="a frame for vit_tiny_patch16_224 must be"):

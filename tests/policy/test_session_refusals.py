@@ -74,6 +74,13 @@ def test_an_unknown_execution_is_refused(backbone):
         ReuseSession(backbone, ThresholdGate(), execution="dense")
 
 
+def test_knobs_for_another_number_of_streams_are_refused(double, make_frames):
+    session = ReuseSession(double, ThresholdGate())
+    session.knob = torch.zeros(3)
+    with pytest.raises(RegateError, match=r"serves 2 streams, but its knob has shape \[3\]"):
+        session.step(make_frames(double, 1, streams=2)[0])
+
+
 def test_a_knob_that_is_no_number_is_refused(backbone):
     session = ReuseSession(backbone, ThresholdGate())
     for knob in (float("nan"), torch.tensor([0.0, float("nan")])):

@@ -6,6 +6,8 @@ import pytest
 
 from datamodules.errors import RegateError
 from policy.cli import main
+from policy.gate_file import save_gate
+from policy.gates import ThresholdGate
 from policy.stream import stream
 
 DIGITS = {"backbone": "regate_vit_digits", "weights": "random"}
@@ -62,6 +64,29 @@ def test_no_file_of_a_folder_or_a_glob_is_written_over(video):
     for source in (str(folder), str(folder / "*.mp4")):
         with pytest.raises(RegateError, match="one of the source's files"):
             stream(source, gate="always", overlay=video, **DIGITS)
+
+
+def test_what_is_read_is_not_written_over(video, tmp_path, digits):
+    gate = tmp_path / "gate.safetensors"
+    save_gate(gate, ThresholdGate(), digits, "")
+    content = gate.read_bytes()
+
+    with pytest.raises(RegateError, match="is read, and would be replaced: name another file"):
+        stream(video, gate=str(gate), json=str(gate), **DIGITS)
+
+    assert gate.read_bytes() == content
+
+
+def test_one_file_under_two_names_is_one_file(video, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    outs = {"overlay": str(tmp_path / "out.mp4"), "json": str(tmp_path / "link" / "out.mp4")}
+    with pytest.raises(RegateError, match="name two files"):
+        stream(video, gate="always", **outs, **DIGITS)
+
+
+def test_an_output_has_a_name(video):
+    with pytest.raises(RegateError, match="need the name of a file, and one is empty"):
+        stream(video, gate="always", json="", **DIGITS)
 
 
 def test_two_outputs_are_two_files(video, tmp_path):

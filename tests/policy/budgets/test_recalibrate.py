@@ -105,12 +105,15 @@ def test_too_few_videos_are_refused_before_anything_is_computed(tmp_path, capsys
         (["--gate", "threshold", "--budgets", "1.5"], "budget must be in (0, 1]"),
         (["--gate", "threshold", "--clips", "0"], "clips must be 1 or more, got 0"),
         (["--gate", "threshold", "--risk", "0"], "risk must be between 0 and 1, got 0"),
+        (["--gate", "threshold", "--tolerance", "0.2"], "how a risk is tested: give --risk too"),
+        (["--gate", "threshold", "--out", ""], "cannot write ., which is a folder"),
+        (["--gate", "top-r", "--data.num_frames", "1"], "on clips of at least two frames"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(words, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        main(["calibrate", *words, *WORDS])
+        main(["calibrate", *WORDS, *words])
     assert told in capsys.readouterr().err
     assert not list(tmp_path.glob("*.safetensors"))
 
@@ -118,7 +121,7 @@ def test_what_cannot_be_is_told_in_one_sentence(words, told, tmp_path, monkeypat
 def test_a_folder_is_no_gate_file(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["calibrate", "--gate=threshold", *WORDS, "--out", str(tmp_path)])
-    assert "is a folder: give --out a file in it" in capsys.readouterr().err
+    assert "is a folder: name a file in it" in capsys.readouterr().err
 
 
 def test_a_threshold_per_block_gets_its_offsets(tmp_path, digits):

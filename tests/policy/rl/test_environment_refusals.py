@@ -38,6 +38,9 @@ def test_what_does_not_fit_is_refused_in_a_sentence(arguments, sentence, setting
         ({"knobs": "high"}, "the option knobs must be 3 finite numbers, one per environment, got"),
         ({"prices": [0, 1, None]}, "the option prices must be 3 finite numbers, one per"),
         ({"budgets": [0.1, 0.2, np.inf]}, "one per environment, got [0.1, 0.2, inf]"),
+        ({"prices": [0.1, -1, 0]}, "the option prices must be 0 or more, got [0.1, -1.0, 0.0]"),
+        ({"labels": np.full((3, 5), 0.5)}, "the option labels must be whole numbers, got"),
+        ({"clean": np.zeros((3, 5, 3, 96, 96))}, "the option clean must be uint8 like the clips"),
         ({"clips": "some.mp4"}, "the option clips must be a tensor, or an array, got 'some.mp4'"),
         ({"labels": [[1], [2, 3]]}, "the option labels must be a tensor, or an array, got"),
         ({"clips": torch.zeros(3, 5, 3, 8, 8)}, "must be uint8 [clips, frames, 3, 96, 96]"),
@@ -51,6 +54,25 @@ def test_options_that_do_not_fit_are_refused_in_a_sentence(options, sentence, di
     with pytest.raises(RegateError) as refused:
         env.reset(options=given(clips, 0.5) | options)
     assert sentence in str(refused.value)
+
+
+def test_labels_of_other_classes_are_refused_where_they_count(digits, clips, given):
+    env = TokenReuseVectorEnv(3, backbone=digits, gate=SteeredGate(), quality="accuracy")
+    with pytest.raises(RegateError, match="labels must be below 10, the classes of regate_vit_d"):
+        env.reset(options=given(clips, 0.5, labels=np.full((3, 5), 10)))
+
+
+def test_options_of_clips_need_clips(settings):
+    env = TokenReuseVectorEnv(1, **settings)
+    for option in ({"repeats": 7}, {"labels": [[1]]}, {"clean": [1]}):
+        with pytest.raises(RegateError, match="is of clips of one's own: give clips too"):
+            env.reset(options=option)
+
+
+def test_flipped_arrays_and_numbers_of_numpy_are_taken(digits, clips, given):
+    env = TokenReuseVectorEnv(6, backbone=digits, gate=SteeredGate(), quality="kl")
+    flipped = np.asarray(clips)[..., ::-1]
+    env.reset(seed=np.int64(3), options=given(flipped, 0.5, repeats=np.int64(2)))
 
 
 def test_a_reset_that_is_refused_leaves_the_episodes_as_they_were(settings):

@@ -35,6 +35,13 @@ def test_names_can_be_given_in_the_order_of_the_logits(tmp_path, as_file):
     assert class_names(backbone, given) == ("cat", "dog")
 
 
+def test_a_file_of_names_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes(b"caf\xe9\nb\n")
+    with pytest.raises(RegateError, match=r"names\.txt is not UTF-8"):
+        class_names(load_backbone("regate_vit_digits", "random"), str(path))
+
+
 def test_too_few_names_are_refused():
     with pytest.raises(RegateError, match="has 10 classes, but class_names gives 2"):
         class_names(load_backbone("regate_vit_digits", "random"), "cat,dog")
