@@ -220,7 +220,7 @@ class ReuseSession:
         """
         frames = self._incoming.checked(frame, self._streams)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains):
-            state = self._watch.fitted(self.state or self._fresh(len(frames)))
+            state = self._watch.fitted(self.state or self._stepper.fresh(len(frames), self.seed))
             demand = self._demand(state)
             checked = self._watch.checks(state.gate.frame)
             if checked is None or not checked.any():
@@ -249,7 +249,7 @@ class ReuseSession:
             RegateError: As ``step``.
         """
         embedded = self._incoming.preview(frame, self._streams)
-        state = self.state or self._fresh(len(embedded))
+        state = self.state or self._stepper.fresh(len(embedded), self.seed)
         reference, memory = self._mechanism.known(state.caches)
         prefix = self.backbone.num_prefix_tokens
         tokens, reference, memory = (
@@ -268,24 +268,6 @@ class ReuseSession:
     @property
     def _streams(self) -> int | None:
         return len(self.state.gate.frame) if self.state else None
-
-    def _fresh(self, streams: int) -> SessionState:
-        backbone = self.backbone
-        patches = backbone.num_tokens - backbone.num_prefix_tokens
-        seeds = torch.arange(streams, device=backbone.mean.device) + self.seed
-        # A gate that holds fills these on the first frame, which is never held.
-        nothing = backbone.mean.new_zeros(streams, 0)
-        # What is written in place must stay writable where the caller leaves inference mode.
-        with torch.inference_mode(False):
-            caches = self._mechanism.fresh(backbone, streams)
-        return SessionState(
-            gate=GateState.fresh(seeds, patches, self.gate.memo_size),
-            guard=self._watch.fresh(streams),
-            caches=caches,
-            logits=nothing,
-            features=nothing,
-            patches=nothing,
-        )
 
     def _knobs(self, state: SessionState) -> Tensor:
         frame = state.gate.frame

@@ -64,6 +64,30 @@ class Stepper:
     macs: BackboneMacs
     relaxation: Relaxation | None
 
+    def fresh(self, streams: int, seed: int) -> SessionState:
+        """State of streams that have seen no frame.
+
+        Args:
+            streams: How many.
+            seed: Of random policies, in the first stream; the others count on from it.
+        """
+        backbone = self.backbone
+        patches = backbone.num_tokens - backbone.num_prefix_tokens
+        seeds = torch.arange(streams, device=backbone.mean.device) + seed
+        # A gate that holds fills these on the first frame, which is never held.
+        nothing = backbone.mean.new_zeros(streams, 0)
+        # What is written in place must stay writable where the caller leaves inference mode.
+        with torch.inference_mode(False):
+            caches = self.mechanism.fresh(backbone, streams)
+        return SessionState(
+            gate=GateState.fresh(seeds, patches, self.gate.memo_size),
+            guard=self.watch.fresh(streams),
+            caches=caches,
+            logits=nothing,
+            features=nothing,
+            patches=nothing,
+        )
+
     def step(
         self, frames: Tensor, state: SessionState, demand: Demand
     ) -> tuple[SessionState, FrameResult]:
