@@ -115,11 +115,11 @@ def compare(
                 found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
             plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)
             parts.append(_swept(model, plans, fold, no_accuracy is None, bar))
-        policies_run = list(zip(*parts, strict=True))
-        sweeps = [joined([run.sweep for run in runs]) for runs in policies_run]
+        by_policy = list(zip(*parts, strict=True))
+        sweeps = [joined([run.sweep for run in runs]) for runs in by_policy]
         measured = [
             point
-            for runs, its in zip(policies_run, sweeps, strict=True)
+            for runs, its in zip(by_policy, sweeps, strict=True)
             for point in operating_points(runs, its, budgets)
         ]
         operating = _timed(model, measured, _first_frames(dealt[0].test, timed_frames), bar)
