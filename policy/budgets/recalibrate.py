@@ -6,8 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from backbones.preprocessing import Preprocessing
 from backbones.vit import Backbone
 from datamodules.base import ClipDataModule
@@ -19,7 +17,7 @@ from policy.budgets.build import budget_table
 from policy.budgets.fallback import JUDGED_CLIPS
 from policy.budgets.risk import Risk, RiskLimit
 from policy.budgets.risk_control import disagreement, lowest_budget, one_per_group, videos_needed
-from policy.budgets.search import check_lengths, fit_missing_offsets, spread_places
+from policy.budgets.search import check_lengths, even_places, fit_missing_offsets, spread_places
 from policy.budgets.table import Calibration, check_budget
 from policy.gate_file import read_metadata, save_gate
 from policy.gates.base import Gate
@@ -182,8 +180,7 @@ def _judged(data: ClipDataModule, places: list[int] | None) -> list[int]:
     groups = data.dataset("calibration").groups
     taken = {groups[place] for place in places}
     mine = [place for place, group in enumerate(groups) if group in taken]
-    spread = np.unique(np.linspace(0, len(mine) - 1, JUDGED_CLIPS).round())
-    return [mine[int(place)] for place in spread]
+    return [mine[place] for place in even_places(len(mine), JUDGED_CLIPS)]
 
 
 def _risk(
