@@ -14,6 +14,7 @@ from backbones.vit import Backbone
 from datamodules.base import ClipDataModule, ClipDataset
 from datamodules.errors import RegateError, RegateWarning
 from datamodules.folder import VideoFolder  # noqa: F401  (known to the help and by its short name)
+from datamodules.records import Clip
 from datamodules.synthetic import SyntheticClips  # noqa: F401  (likewise)
 from policy.atomic import check_writable
 from policy.budgets.table import check_budget
@@ -109,10 +110,7 @@ def compare(
     with progress() as bar:
         for fold in dealt:
             clips = fold.calibration_clips(calibration_clips)
-            with catch_warnings():
-                if parts:  # of the gate files, and told with the first fold
-                    simplefilter("ignore", RegateWarning)
-                found = entries(chosen, gates or [], model, [clip.frames for clip in clips])
+            found = _entries(chosen, gates or [], model, clips, told=bool(parts))
             plans = _calibrated(found, Calibrations(model, clips, budgets), fallback, bar)
             parts.append(_swept(model, plans, fold, no_accuracy is None, bar))
         by_policy = list(zip(*parts, strict=True))
@@ -153,6 +151,20 @@ def _learned(gates: Sequence[str]) -> list[str]:
     """The learned policies among gate files, each at every frame and at its own pace."""
     named = dict.fromkeys(str(read_metadata(path)["policy"]) for path in gates)
     return [f"{name}{suffix}" for name in named if name in LEARNED for suffix in ("", PACED)]
+
+
+def _entries(
+    policies: Sequence[str],
+    gates: Sequence[str],
+    model: Backbone,
+    clips: Sequence[Clip],
+    told: bool,
+) -> list[Entry]:
+    """As ``entries``, silently where an earlier fold has told what the gate files warn of."""
+    with catch_warnings():
+        if told:
+            simplefilter("ignore", RegateWarning)
+        return entries(policies, gates, model, [clip.frames for clip in clips])
 
 
 def _calibrated(

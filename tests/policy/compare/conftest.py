@@ -1,10 +1,26 @@
-"""Sweeps small enough to count by hand."""
+"""Sweeps small enough to count by hand, and a command that is done in seconds."""
 
 import numpy as np
 import pytest
 
 from policy.compare.matched import compare
 from policy.compare.records import Operating, Sweep
+
+
+@pytest.fixture(scope="session")
+def words(root):
+    """A comparison on the command line, on four clips and random weights."""
+    settings = {
+        "weights": "random",
+        "data.num_frames": 4,
+        "data.calibration_clips": 4,
+        "data.test_clips": 4,
+        "calibration_clips": 4,
+        "timed_frames": 2,
+        "resamples": 50,
+    }
+    config = str(root / "configs/compare/synthetic.yaml")
+    return ["compare", "--config", config, *(f"--{k}={v}" for k, v in settings.items())]
 
 
 @pytest.fixture

@@ -69,10 +69,16 @@ def test_options_of_clips_need_clips(settings):
             env.reset(options=option)
 
 
-def test_flipped_arrays_and_numbers_of_numpy_are_taken(digits, clips, given):
+def test_flipped_arrays_and_numbers_of_numpy_are_taken_as_what_they_show(digits, clips, given):
     env = TokenReuseVectorEnv(6, backbone=digits, gate=SteeredGate(), quality="kl")
     flipped = np.asarray(clips)[..., ::-1]
-    env.reset(seed=np.int64(3), options=given(flipped, 0.5, repeats=np.int64(2)))
+
+    expected, _ = env.reset(seed=3, options=given(flipped.copy(), 0.5, repeats=2))
+    seen, _ = env.reset(seed=np.int64(3), options=given(flipped, 0.5, repeats=np.int64(2)))
+    unflipped, _ = env.reset(seed=3, options=given(clips, 0.5, repeats=2))
+
+    assert np.array_equal(seen, expected)
+    assert not np.array_equal(seen, unflipped)
 
 
 def test_a_reset_that_is_refused_leaves_the_episodes_as_they_were(settings):
